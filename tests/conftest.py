@@ -1,0 +1,34 @@
+"""Eight simulated devices, strict promotion, and one compilation cache for all tests."""
+
+import os
+import pathlib
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import chex  # noqa: E402
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+chex.set_n_cpu_devices(8)
+_CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"
+jax.config.update("jax_compilation_cache_dir", str(_CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Shapes recompile, so a property is tried on few shapes and without a deadline.
+hypothesis.settings.register_profile(
+    "xguide", max_examples=25, deadline=None, derandomize=True, database=None
+)
+hypothesis.settings.load_profile("xguide")
+
+
+@pytest.fixture
+def x64():
+    """Float64 for one test, as numerical gradients need."""
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,1 @@
+"""Explanation-guided learning in JAX."""
