@@ -1,0 +1,216 @@
+import functools
+
+import chex
+import hypothesis
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import test_util
+
+from xguide_jax import ops
+
+NUM_DEVICES = 4
+BATCH = hnp.arrays(np.float32, 8, elements=st.floats(-100, 100, width=32))
+WEIGHTS = hnp.arrays(np.float32, 8, elements=st.sampled_from([0.0, 0.0, 0.5, 1.0, 3.0]))
+
+
+def batch():
+    values = jnp.arange(8.0) ** 2
+    weights = jnp.array([1.0, 0.0, 2.0, 0.5, 0.0, 0.0, 1.0, 3.0])
+    return values, weights
+
+
+def shards(array):
+    return array.reshape(NUM_DEVICES, -1)
+
+
+def pmap(function):
+    devices = jax.local_devices()[:NUM_DEVICES]
+    return jax.pmap(function, axis_name="batch", devices=devices)
+
+
+class VariantsTest(chex.TestCase):
+    @chex.all_variants
+    def test_division_by_hand(self):
+        quotient = self.variant(ops.safe_divide)(
+            jnp.array([6.0, 1.0, 0.0, -3.0]), jnp.array([-2.0, 0.0, 0.0, 4.0])
+        )
+        np.testing.assert_array_equal(quotient, [-3.0, 0.0, 0.0, -0.75])
+
+    @chex.all_variants
+    def test_norm_by_hand(self):
+        # 3² + 4² = 5², 1 + 4 + 4 = 3²
+        vectors = jnp.array([[3.0, 0.0, -4.0], [0.0, 0.0, 0.0], [1.0, -2.0, 2.0]])
+        norm_fn = self.variant(functools.partial(ops.safe_norm, axis=-1))
+        np.testing.assert_allclose(norm_fn(vectors), [5.0, 0.0, 3.0], rtol=1e-6)
+        norm_fn = self.variant(functools.partial(ops.safe_norm, axis=(0, 1)))
+        np.testing.assert_allclose(norm_fn(vectors), 34**0.5, rtol=1e-6)
+
+    @chex.all_variants
+    def test_weighted_mean_by_hand(self):
+        # (1·0 + 2·4 + 0.5·9 + 1·36 + 3·49) / (1 + 2 + 0.5 + 1 + 3) = 195.5 / 7.5
+        mean = self.variant(ops.weighted_mean)(*batch())
+        np.testing.assert_allclose(mean, 195.5 / 7.5, rtol=1e-6)
+
+
+def test_division_broadcasts_and_keeps_the_dtype():
+    quotient = ops.safe_divide(jnp.ones((2, 3), jnp.bfloat16), jnp.bfloat16(4.0))
+    chex.assert_shape(quotient, (2, 3))
+    assert quotient.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(quotient.astype(jnp.float32), np.full((2, 3), 0.25))
+
+
+def test_division_has_the_gradients_of_a_quotient(x64):
+    numerator = jnp.array([[1.0, -2.0, 3.0], [0.0, 0.5, 4.0]])
+    denominator = jnp.array([[2.0], [-0.7]])
+    args = (numerator, denominator)
+    test_util.check_grads(jax.jit(ops.safe_divide), args, order=2, modes=["rev"])
+    test_util.check_grads(jax.jit(ops.safe_divide), args, order=2, modes=["fwd"])
+
+
+def test_division_by_zero_has_zero_gradients_of_every_order():
+    def quotients(numerator, denominator):
+        return jnp.sum(ops.safe_divide(numerator, denominator**2))
+
+    args = (jnp.array([0.0, 1.0, 2.0]), jnp.array([0.0, 0.0, 1.0]))
+    for gradient in jax.grad(quotients, (0, 1))(*args):
+        np.testing.assert_array_equal(gradient[:2], np.zeros(2))
+    for row in jax.jit(jax.hessian(quotients, (0, 1)))(*args):
+        for block in row:
+            np.testing.assert_array_equal(block[:2], np.zeros((2, 3)))
+
+
+def test_division_by_tiny_numbers_has_finite_gradients():
+    # d(n/d)/dd = -n / d², where d² = 1e-50 is no float32 but n / d is fine.
+    tiny = jnp.float32(1e-25)
+    for numerator, expected in ((0.0, 0.0), (1e-25, -1e25), (1e-30, -1e20)):
+        gradient = jax.grad(ops.safe_divide, 1)(jnp.float32(numerator), tiny)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+
+
+def test_norm_has_the_gradient_of_a_unit_vector_and_zero_at_zero():
+    gradient = jax.grad(lambda x: ops.safe_norm(x, axis=0))(jnp.array([3.0, -4.0]))
+    np.testing.assert_allclose(gradient, [0.6, -0.8], rtol=1e-6)
+    norm = functools.partial(ops.safe_norm, axis=-1)
+    at_zero = jax.grad(lambda x: norm(x).sum())(jnp.zeros((2, 3)))
+    np.testing.assert_array_equal(at_zero, np.zeros((2, 3)))
+    again = jax.jit(jax.hessian(lambda x: norm(x).sum()))(jnp.zeros(3))
+    np.testing.assert_array_equal(again, np.zeros((3, 3)))
+
+
+def test_norm_numerical_gradients(x64):
+    vectors = jax.random.normal(jax.random.key(0), (2, 3))
+    norm = functools.partial(ops.safe_norm, axis=1)
+    test_util.check_grads(jax.jit(norm), (vectors,), order=2, modes=["rev"])
+
+
+def test_bfloat16_is_summed_in_float32():
+    # 400 ones: bfloat16 holds no integer between 256 and 258, its sum would stick.
+    ones = jnp.ones(400, jnp.bfloat16)
+    norm = ops.safe_norm(ones, axis=0)
+    mean = ops.weighted_mean(jnp.arange(400.0).astype(jnp.bfloat16), ones)
+    assert norm.dtype == mean.dtype == jnp.float32
+    assert norm == 20.0
+    np.testing.assert_allclose(mean, 199.5, rtol=1e-2)
+
+
+@hypothesis.given(values=BATCH, weights=WEIGHTS)
+def test_weighted_mean_is_that_of_the_examples_that_count(values, weights):
+    mean = ops.weighted_mean(jnp.asarray(values), jnp.asarray(weights))
+    counted = weights > 0
+    expected = (
+        np.average(values[counted], weights=weights[counted]) if any(counted) else 0
+    )
+    np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_weighted_mean_is_the_same_on_one_and_on_many_devices():
+    values, weights = batch()
+    mean_fn = functools.partial(ops.weighted_mean, axis_name="batch")
+    # Devices hold weights 1, 2.5, 0 and 4: a mean of means would differ, and be 0 / 0.
+    means = pmap(mean_fn)(shards(values), shards(weights))
+    np.testing.assert_allclose(means, [195.5 / 7.5] * NUM_DEVICES, rtol=1e-6)
+
+
+def test_gradient_of_weighted_mean_is_the_share_of_each_weight():
+    values, weights = batch()
+    gradient = jax.grad(ops.weighted_mean)(values, weights)
+    np.testing.assert_allclose(gradient, weights / 7.5, rtol=1e-6)
+    to_weights = jax.grad(ops.weighted_mean, 1)(values, weights)
+    counted = weights > 0  # (v - mean) / Σ w
+    expected = (values - 195.5 / 7.5) / 7.5
+    np.testing.assert_allclose(to_weights[counted], expected[counted], rtol=1e-5)
+
+
+def test_pmap_gradients_through_the_sum_are_averaged_over_the_axis():
+    values, weights = batch()
+
+    def gradient(values, weights):
+        mean_fn = functools.partial(ops.weighted_mean, axis_name="batch")
+        scale_fn = jax.grad(lambda scale: mean_fn(scale * values, weights))
+        return jax.lax.pmean(scale_fn(jnp.float32(1.0)), "batch")
+
+    # d mean(s v) / ds = mean(v)
+    gradients = pmap(gradient)(shards(values), shards(weights))
+    np.testing.assert_allclose(gradients, [195.5 / 7.5] * NUM_DEVICES, rtol=1e-6)
+
+
+def test_weighted_mean_of_nothing_is_zero_with_zero_gradients():
+    values = jnp.array([1.0, jnp.nan, jnp.inf])
+    mean_fn = jax.value_and_grad(ops.weighted_mean, (0, 1))
+    mean, gradients = mean_fn(values, jnp.zeros(3))
+    assert mean == 0.0
+    np.testing.assert_array_equal(gradients, np.zeros((2, 3)))
+
+
+def test_weighted_mean_never_looks_at_values_of_weight_zero():
+    values, weights = jnp.array([1.0, jnp.nan, 3.0]), jnp.array([1.0, 0.0, 1.0])
+    mean, gradient = jax.value_and_grad(ops.weighted_mean)(values, weights)
+    assert mean == 2.0
+    np.testing.assert_array_equal(gradient, [0.5, 0.0, 0.5])
+
+
+def test_weighted_mean_hides_no_nan_that_counts():
+    nan, ones = jnp.array([1.0, jnp.nan]), jnp.ones(2)
+    assert jnp.isnan(ops.weighted_mean(nan, ones))
+    assert jnp.isnan(ops.weighted_mean(ones, nan))
+
+
+def test_weighted_mean_numerical_gradients(x64):
+    args = tuple(jnp.asarray(array, jnp.float64) + 0.5 for array in batch())
+    test_util.check_grads(jax.jit(ops.weighted_mean), args, order=2, modes=["rev"])
+
+
+def test_weighted_mean_takes_two_float_arrays_of_one_shape():
+    ones = jnp.ones(3)
+    with pytest.raises(AssertionError, match="rank"):
+        ops.weighted_mean(jnp.ones((3, 1)), jnp.ones((3, 1)))
+    with pytest.raises(AssertionError, match="equal_shape"):
+        ops.weighted_mean(ones, jnp.ones(2))
+    with pytest.raises(AssertionError, match="has type bool"):
+        ops.weighted_mean(ones, ones > 0)
+
+
+def test_division_and_norm_take_floats():
+    whole = jnp.ones(3, jnp.int32)
+    with pytest.raises(AssertionError, match="has type int32"):
+        ops.safe_divide(whole, jnp.ones(3))
+    with pytest.raises(AssertionError, match="has type int32"):
+        ops.safe_norm(whole, axis=0)
+
+
+def test_axis_sum_adds_every_leaf_over_the_devices():
+    tree = {"a": jnp.arange(4.0), "b": (jnp.arange(4),)}
+    assert ops.axis_sum(tree, None) is tree
+    summed = pmap(functools.partial(ops.axis_sum, axis_name="batch"))(tree)
+    chex.assert_trees_all_equal(summed, {"a": jnp.full(4, 6.0), "b": (jnp.full(4, 6),)})
+
+
+def test_example_indices_count_on_across_devices():
+    np.testing.assert_array_equal(ops.example_indices(3), [0, 1, 2])
+    indices = pmap(lambda _: ops.example_indices(3, axis_name="batch"))(jnp.zeros(4))
+    assert indices.dtype == ops.example_indices(3).dtype == jnp.int32
+    np.testing.assert_array_equal(indices, np.arange(12).reshape(4, 3))

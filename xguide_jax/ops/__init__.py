@@ -1,0 +1,85 @@
+"""Small array tools, without a model and without a loss.
+
+Arrays are batch-first, [B, ...], and every op treats each example by itself unless its
+name speaks of a sum over an axis. Everything is pure, and gradients flow wherever the
+formula has one: who composes decides what is constant.
+"""
+
+from xguide_jax.ops.convolution import conv_general_dilated, max_pool
+from xguide_jax.ops.filling import (
+    constant_fill,
+    example_keys,
+    mean_fill,
+    per_example,
+    replace,
+    uniform_range_fill,
+)
+from xguide_jax.ops.normalising import (
+    min_max_normalise,
+    normalise_by_max,
+    normalise_by_max_magnitude,
+)
+from xguide_jax.ops.precision import (
+    at_least_float32,
+)
+from xguide_jax.ops.ranking import (
+    magnitude_of_mean,
+    mean_magnitude,
+    random_rank,
+    signed_channel_mean,
+)
+from xguide_jax.ops.reducing import (
+    axis_sum,
+    example_indices,
+    safe_divide,
+    safe_norm,
+    weighted_mean,
+)
+from xguide_jax.ops.regions import (
+    area_resize,
+    bilinear_resize,
+    blur,
+    clip_boxes,
+    masked_pool,
+    rasterise_boxes,
+)
+from xguide_jax.ops.selecting import (
+    bottom_k_mask,
+    top_k_mask,
+)
+from xguide_jax.ops.thresholding import (
+    balanced_threshold,
+)
+
+__all__ = (
+    "area_resize",
+    "at_least_float32",
+    "axis_sum",
+    "balanced_threshold",
+    "bilinear_resize",
+    "blur",
+    "bottom_k_mask",
+    "clip_boxes",
+    "constant_fill",
+    "conv_general_dilated",
+    "example_indices",
+    "example_keys",
+    "magnitude_of_mean",
+    "masked_pool",
+    "max_pool",
+    "mean_fill",
+    "mean_magnitude",
+    "min_max_normalise",
+    "normalise_by_max",
+    "normalise_by_max_magnitude",
+    "per_example",
+    "random_rank",
+    "rasterise_boxes",
+    "replace",
+    "safe_divide",
+    "safe_norm",
+    "signed_channel_mean",
+    "top_k_mask",
+    "uniform_range_fill",
+    "weighted_mean",
+)

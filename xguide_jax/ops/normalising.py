@@ -1,0 +1,86 @@
+"""Attribution maps brought to a common range, each example by itself.
+
+All axes but `B` are one map. The extreme a map is divided by is part of the function:
+gradients flow through it, and hold it constant only where the caller does. A map with
+nothing to divide by becomes zeros, with a gradient of zeros.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from xguide_jax.ops import precision, reducing
+from xguide_jax.types import Array
+
+
+def normalise_by_max(maps: Array) -> Array:
+    """Positive part of each map over its maximum.
+
+    A⁺ / max A⁺ with A⁺ = max(A, 0), in float32 or wider. Unchanged by a positive factor
+    on the map; zeros, with zero gradient, for a map without a positive entry.
+
+    Args:
+      maps: float [B, ...], e.g. [B, H, W].
+
+    Returns:
+      float, shaped like `maps`, in [0, 1].
+
+    Raises:
+      AssertionError: if `maps` is not float or has the batch axis only.
+    """
+    maps, axes = _wide(maps)
+    positive = jax.nn.relu(maps)
+    return reducing.safe_divide(positive, jnp.max(positive, axis=axes, keepdims=True))
+
+
+def normalise_by_max_magnitude(maps: Array) -> Array:
+    """Each map over its largest magnitude, signs kept.
+
+    A / max |A|, in float32 or wider. Unchanged by a positive factor on the map; zeros,
+    with zero gradient, for a map of zeros.
+
+    Args:
+      maps: float [B, ...], e.g. [B, H, W].
+
+    Returns:
+      float, shaped like `maps`, in [−1, 1].
+
+    Raises:
+      AssertionError: if `maps` is not float or has the batch axis only.
+    """
+    maps, axes = _wide(maps)
+    largest = jnp.max(jnp.abs(maps), axis=axes, keepdims=True)
+    return reducing.safe_divide(maps, largest)
+
+
+def min_max_normalise(maps: Array, *, epsilon: float = 0.0) -> Array:
+    """Each map shifted and scaled to the range [0, 1].
+
+    (A − min A) / (max A − min A + ε), in float32 or wider. Unchanged by a shift and,
+    with ε = 0, by a positive factor; zeros, with zero gradient, for a constant map.
+
+    Args:
+      maps: float [B, ...], e.g. [B, H, W].
+      epsilon: ε, at least 0, in the maps' unit; for formulas of the literature that add
+        one. It guards nothing here.
+
+    Returns:
+      float, shaped like `maps`, in [0, 1].
+
+    Raises:
+      ValueError: if `epsilon` is negative.
+      AssertionError: if `maps` is not float or has the batch axis only.
+    """
+    if not epsilon >= 0:
+        raise ValueError(f"`epsilon` (={epsilon}) must not be negative.")
+    maps, axes = _wide(maps)
+    low = jnp.min(maps, axis=axes, keepdims=True)
+    span = jnp.max(maps, axis=axes, keepdims=True) - low
+    divisor = jnp.where(span > 0, span + epsilon, 0.0)  # a constant map has no gradient
+    return reducing.safe_divide(maps - low, divisor)
+
+
+def _wide(maps: Array) -> tuple[Array, tuple[int, ...]]:
+    chex.assert_type(maps, float)
+    chex.assert_axis_dimension_gt(maps, 1, 0)
+    return precision.at_least_float32(maps), tuple(range(1, maps.ndim))

@@ -1,0 +1,139 @@
+"""Divisions and norms with finite gradients, and sums right across devices.
+
+`axis_name` is the mapped axis that shares the batch, None where one device holds it
+all; every device then returns the same value.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from xguide_jax.ops import precision
+from xguide_jax.types import Array, PyTree
+
+
+def safe_divide(numerator: Array, denominator: Array) -> Array:
+    """Quotient that is 0, with zero gradients, where the denominator is 0.
+
+    Its derivative is computed as (dn − q dd) / d with q = n / d, which overflows only
+    where 1 / d does; the usual n / d² is NaN already at n = 0, |d| < 1e-19 in float32.
+
+    Args:
+      numerator: float [...].
+      denominator: float, of the same dtype, broadcast against the numerator.
+
+    Returns:
+      float, of the broadcast shape and the same dtype.
+
+    Raises:
+      AssertionError: if the arguments are not float.
+    """
+    chex.assert_type([numerator, denominator], float)
+    return _safe_divide(numerator, denominator)
+
+
+@jax.custom_jvp
+def _safe_divide(numerator: Array, denominator: Array) -> Array:
+    zero = denominator == 0
+    return jnp.where(zero, 0.0, numerator / jnp.where(zero, 1.0, denominator))
+
+
+@_safe_divide.defjvp
+def _safe_divide_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    (numerator, denominator), (d_numerator, d_denominator) = primals, tangents
+    quotient = _safe_divide(numerator, denominator)
+    change = d_numerator - quotient * d_denominator
+    return quotient, _safe_divide(change, denominator)
+
+
+def safe_norm(vectors: Array, *, axis: int | tuple[int, ...]) -> Array:
+    """Euclidean norm whose gradient is 0, not NaN, at the zero vector.
+
+    sqrt(Σ x²), in float32 or wider; its gradient is x / |x|. Entries whose squares
+    underflow (below 1e-19 in float32) count as 0.
+
+    Args:
+      vectors: float [...].
+      axis: the axis or axes summed over, which disappear.
+
+    Returns:
+      float, at least 0.
+
+    Raises:
+      AssertionError: if the vectors are not float.
+    """
+    chex.assert_type(vectors, float)
+    squares = jnp.sum(jnp.square(precision.at_least_float32(vectors)), axis=axis)
+    zero = squares == 0
+    # The root's own argument must not be 0, or its infinite slope meets a zero factor.
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, squares)))
+
+
+def axis_sum(tree: PyTree, axis_name: str | None) -> PyTree:
+    """Sum of every leaf over the devices of a mapped axis; the tree itself for None.
+
+    Under `pmap` its transpose is a sum as well, so a gradient through it comes out
+    summed over the devices: of a loss that every device computes in full, average the
+    gradients over the axis; of shares that add up to the loss, sum them.
+
+    Args:
+      tree: arrays, one share a device.
+      axis_name: the mapped axis, or None.
+
+    Returns:
+      the tree of sums, equal on all devices.
+    """
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def weighted_mean(
+    values: Array, weights: Array, *, axis_name: str | None = None
+) -> Array:
+    """Weighted mean over the examples of all devices.
+
+    Σ w v / Σ w, in float32 or wider; 0, with zero gradients, if all weights are 0. The
+    value of an example with weight 0 is not looked at and may be NaN. For gradients
+    across devices see `axis_sum`.
+
+    Args:
+      values: float [B], this device's examples.
+      weights: float [B], at least 0; 0 leaves the example out.
+      axis_name: the mapped axis that shares the batch, or None.
+
+    Returns:
+      float [], equal on all devices.
+
+    Raises:
+      AssertionError: if the shapes differ or are not rank 1, or a dtype is not float.
+    """
+    chex.assert_rank([values, weights], 1)
+    chex.assert_equal_shape([values, weights])
+    chex.assert_type([values, weights], float)
+    values, weights = (
+        precision.at_least_float32(values),
+        precision.at_least_float32(weights),
+    )
+    weighted = weights * jnp.where(weights == 0, 0.0, values)
+    total, weight = axis_sum((jnp.sum(weighted), jnp.sum(weights)), axis_name)
+    return safe_divide(total, weight)
+
+
+def example_indices(batch_size: int, *, axis_name: str | None = None) -> Array:
+    """Places of this device's examples in the whole batch.
+
+    axis_index · B + i for i < B: what is drawn for an example by its place does not
+    depend on how many devices share the batch.
+
+    Args:
+      batch_size: B, the number of examples on each device.
+      axis_name: the mapped axis that shares the batch, or None.
+
+    Returns:
+      int32 [B].
+    """
+    indices = jnp.arange(batch_size, dtype=jnp.int32)
+    if axis_name is None:
+        return indices
+    return indices + jax.lax.axis_index(axis_name) * batch_size
