@@ -1,0 +1,218 @@
+"""Tests of integrated gradients. No bias-free ReLU network: it passes any of them."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import jax.test_util
+import numpy as np
+import pytest
+from absl.testing import parameterized
+
+from xguide_jax import attributions
+
+RNG = np.random.default_rng(0)
+INPUTS = RNG.normal(size=(3, 5)).astype(np.float32)
+BASELINES = INPUTS - RNG.uniform(1, 2, size=(3, 5)).astype(np.float32)
+TARGETS = np.array([0, 2, 1])
+PARAMS = {
+    "first": (2 * RNG.normal(size=(5, 6))).astype(np.float32),
+    "bias": RNG.normal(size=6).astype(np.float32),
+    "second": RNG.normal(size=(6, 3)).astype(np.float32),
+}
+
+
+def network(params, inputs):
+    return jax.nn.softplus(inputs @ params["first"] + params["bias"]) @ params["second"]
+
+
+def cubic(inputs):
+    score = jnp.sum(inputs**3, axis=-1)
+    return jnp.stack([score, -score], axis=-1)
+
+
+def explain(params, inputs, *, baselines=BASELINES, targets=TARGETS, **settings):
+    return attributions.integrated_gradients(
+        functools.partial(network, params),
+        inputs,
+        targets,
+        baselines=baselines,
+        score_fn=attributions.target_logit,
+        **{"num_steps": 5, **settings},
+    )
+
+
+class IntegratedGradientsTest(chex.TestCase):
+    @parameterized.parameters(
+        # x = 3, b = 1, two midpoints 1.5 and 2.5: 2 · 3 (1.5² + 2.5²) / 2 = 25.5
+        (2, 25.5),
+        # one midpoint 2: 2 · 3 · 2² = 24; the integral itself is 27 − 1 = 26
+        (1, 24.0),
+    )
+    def test_midpoint_rule_on_a_cubic_by_hand(self, num_steps, expected):
+        actual = attributions.integrated_gradients(
+            cubic,
+            jnp.full((2, 1), 3.0),
+            np.array([0, 1]),
+            baselines=1.0,
+            num_steps=num_steps,
+            score_fn=attributions.target_logit,
+        )
+        np.testing.assert_allclose(actual, [[expected], [-expected]], rtol=1e-6)
+
+    def test_linear_network_from_zero_gives_gradient_times_input(self):
+        arguments = (lambda x: x @ PARAMS["first"] + 7.0, INPUTS, TARGETS)
+        settings = {"score_fn": attributions.target_logit}
+        expected = attributions.gradient_x_input(*arguments, **settings)
+        for num_steps in (1, 4):
+            actual = attributions.integrated_gradients(
+                *arguments, baselines=0.0, num_steps=num_steps, **settings
+            )
+            np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+    def test_sum_tends_to_the_change_of_the_score(self):
+        gaps = []
+        for num_steps in (1, 8, 64):
+            gap = attributions.completeness_gap(
+                functools.partial(network, PARAMS),
+                INPUTS,
+                TARGETS,
+                explain(PARAMS, INPUTS, num_steps=num_steps, chunk_size=num_steps),
+                baselines=BASELINES,
+                score_fn=attributions.target_logit,
+            )
+            gaps.append(np.max(np.abs(gap)))
+        self.assertGreater(gaps[0], 0.1)
+        self.assertLess(gaps[1], 0.1 * gaps[0])
+        self.assertLess(gaps[2], 2e-3)
+
+    def test_feature_that_equals_its_baseline_gets_nothing(self):
+        baselines = BASELINES.copy()
+        baselines[:, 2] = INPUTS[:, 2]
+        actual = explain(PARAMS, INPUTS, baselines=baselines)
+        np.testing.assert_array_equal(actual[:, 2], 0)
+        self.assertGreater(np.min(np.abs(np.delete(actual, 2, axis=1))), 0)
+
+    @parameterized.parameters(2, 3, 5, 8)
+    def test_chunks_change_nothing(self, chunk_size):
+        np.testing.assert_allclose(
+            explain(PARAMS, INPUTS, chunk_size=chunk_size),
+            explain(PARAMS, INPUTS),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+    @parameterized.parameters(1, 2)
+    def test_the_function_sees_the_shape_of_the_inputs_only(self, chunk_size):
+        shapes = set()
+
+        def predict(inputs):
+            shapes.add(inputs.shape)
+            return network(PARAMS, inputs)
+
+        attributions.integrated_gradients(
+            predict,
+            INPUTS,
+            TARGETS,
+            baselines=BASELINES,
+            num_steps=5,
+            score_fn=attributions.target_logit,
+            chunk_size=chunk_size,
+        )
+        self.assertEqual(shapes, {INPUTS.shape})
+
+    @chex.all_variants
+    def test_baselines_broadcast(self):
+        row = BASELINES[0]
+        run = self.variant(lambda b: explain(PARAMS, INPUTS, baselines=b))
+        expected = explain(PARAMS, INPUTS, baselines=np.tile(row, (3, 1)))
+        np.testing.assert_allclose(run(row), expected, rtol=1e-5, atol=1e-6)
+
+    def test_each_example_is_explained_by_itself(self):
+        together = explain(PARAMS, INPUTS, chunk_size=2)
+        for i in range(len(INPUTS)):
+            one = slice(i, i + 1)
+            alone = explain(
+                PARAMS, INPUTS[one], baselines=BASELINES[one], targets=TARGETS[one]
+            )
+            np.testing.assert_allclose(together[one], alone, rtol=1e-5, atol=1e-6)
+
+    def test_vmap_over_baselines_equals_a_loop(self):
+        several = np.stack([BASELINES, 0.5 * BASELINES])
+        mapped = jax.vmap(lambda b: explain(PARAMS, INPUTS, baselines=b))(several)
+        for actual, baselines in zip(mapped, several, strict=True):
+            expected = explain(PARAMS, INPUTS, baselines=baselines)
+            np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+    def test_bfloat16_points_are_added_up_in_float32(self):
+        # The gradient is 134 / 128 everywhere. Six of them added up one by one in
+        # bfloat16, with 8 bits, are 6.328125 and not 6.28125: the mean is 135 / 128.
+        slope = jnp.array(134 / 128, jnp.bfloat16)
+        actual = attributions.integrated_gradients(
+            lambda x: x * slope,
+            jnp.ones((1, 1), jnp.bfloat16),
+            np.array([0]),
+            baselines=0.0,
+            num_steps=6,
+            score_fn=attributions.target_logit,
+        )
+        chex.assert_type(actual, jnp.bfloat16)
+        np.testing.assert_array_equal(actual.astype(jnp.float32), [[134 / 128]])
+
+    def test_memory_grows_with_the_chunk_and_not_with_the_steps(self):
+        def temporary_bytes(**settings):
+            inputs = jnp.ones((64, 5))
+            params = PARAMS | {
+                "first": jnp.ones((5, 256)),
+                "bias": jnp.ones(256),
+                "second": jnp.ones((256, 3)),
+            }
+            run = lambda x: explain(
+                params, x, baselines=-1.0, targets=jnp.zeros(64, int), **settings
+            )
+            return (
+                jax.jit(run)
+                .lower(inputs)
+                .compile()
+                .memory_analysis()
+                .temp_size_in_bytes
+            )
+
+        short = temporary_bytes(num_steps=4, chunk_size=1)
+        long = temporary_bytes(num_steps=16, chunk_size=1)
+        whole = temporary_bytes(num_steps=16, chunk_size=16)
+        self.assertLess(long, 1.5 * short)
+        self.assertGreater(whole, 4 * long)
+
+    def test_values_out_of_range_are_refused(self):
+        with pytest.raises(ValueError, match=r"`num_steps` \(=0\) must be at least 1"):
+            explain(PARAMS, INPUTS, num_steps=0)
+        with pytest.raises(ValueError, match=r"`chunk_size` \(=0\) must be at least"):
+            explain(PARAMS, INPUTS, chunk_size=0)
+        for wrong in (np.zeros(4, np.float32), np.zeros((2, 3, 5), np.float32)):
+            with pytest.raises(
+                ValueError, match=r"`baselines` \(of shape .* must broa"
+            ):
+                explain(PARAMS, INPUTS, baselines=wrong)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2])
+def test_derivatives_in_parameters_inputs_and_baselines_are_right(x64, chunk_size):
+    del x64
+    arguments = (PARAMS, INPUTS[:2], BASELINES[:2])
+    wide = jax.tree.map(lambda w: w.astype(np.float64), arguments)
+
+    def explanation(params, inputs, baselines):
+        return explain(
+            params,
+            inputs,
+            baselines=baselines,
+            targets=TARGETS[:2],
+            num_steps=3,
+            chunk_size=chunk_size,
+        )
+
+    explanation = jax.jit(explanation)
+    jax.test_util.check_grads(explanation, wide, order=2, modes=["rev"])
+    jax.test_util.check_grads(explanation, wide, order=1, modes=["fwd"])

@@ -1,0 +1,44 @@
+"""Attributions: what in an input, or in a layer, a prediction rests on.
+
+An explainer is `(predict_fn, inputs, targets, *, ...) -> array`, differentiable in the
+inputs and in the parameters that `predict_fn` closes over, and holds nothing constant.
+`B` is the batch, `C` the classes, `h w K` a feature map; `x` an input, `b` a baseline,
+`f` the score that is explained and `g` its gradient. To explain a layer, cut the
+network with `split_at` and pass what it returns to the same functions.
+"""
+
+from xguide_jax.attributions.cam import (
+    grad_cam,
+    grad_cam_weights,
+    layer_cam,
+    signed_grad_cam,
+)
+from xguide_jax.attributions.completeness import completeness_error, completeness_gap
+from xguide_jax.attributions.gradients import gradient_x_input, input_gradient
+from xguide_jax.attributions.integrated import integrated_gradients
+from xguide_jax.attributions.layers import split_at
+from xguide_jax.attributions.scores import (
+    sum_log_probabilities,
+    target_log_probability,
+    target_logit,
+    target_probability,
+)
+from xguide_jax.attributions.smoothing import smooth_grad
+
+__all__ = (
+    "completeness_error",
+    "completeness_gap",
+    "grad_cam",
+    "grad_cam_weights",
+    "gradient_x_input",
+    "input_gradient",
+    "integrated_gradients",
+    "layer_cam",
+    "signed_grad_cam",
+    "smooth_grad",
+    "split_at",
+    "sum_log_probabilities",
+    "target_log_probability",
+    "target_logit",
+    "target_probability",
+)

@@ -1,0 +1,144 @@
+"""Class activation maps: where in a feature map the evidence lies.
+
+`A` are features [B, h, w, K], `f` the score as a function of them and
+`g = ∂f / ∂A` its gradient. All maps come at the resolution of the features,
+`[B, h, w]`; their implicit baseline is A = 0. Get `(head_fn, features)` from
+`layers.split_at`.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from xguide_jax.attributions import gradients
+from xguide_jax.types import Array, PredictFn, ScoreFn
+
+
+def grad_cam(
+    head_fn: PredictFn,
+    features: Array,
+    targets: Array,
+    *,
+    score_fn: ScoreFn,
+    weights: Array | None = None,
+) -> Array:
+    """Channels weighted by their mean gradient, positive evidence only.
+
+    L_ij = relu(Σ_k w_k A_ijk), w_k = 1/(hw) Σ_ij g_ijk. Gradients flow through the
+    features and, where the weights are computed here, through them as well (a double
+    backward pass). To differentiate through the features only, pass `weights` from
+    `grad_cam_weights` held constant. A map without positive evidence is 0 everywhere
+    with gradient 0, and guidance cannot revive it; `signed_grad_cam` has no such state.
+
+    Args:
+      head_fn: features [B, h, w, K] -> logits [B, C].
+      features: float [B, h, w, K].
+      targets: integer [B], the classes explained.
+      score_fn: (logits, targets) -> [B]; see `scores`.
+      weights: float [B, K], used in place of the mean gradients; `head_fn` is then not
+        called.
+
+    Returns:
+      float [B, h, w], at least 0.
+
+    Raises:
+      AssertionError: if the shapes are not those above, or as `input_gradient`.
+
+    Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
+      Gradient-based Localization", ICCV 2017.
+    """
+    return jax.nn.relu(
+        signed_grad_cam(head_fn, features, targets, score_fn=score_fn, weights=weights)
+    )
+
+
+def signed_grad_cam(
+    head_fn: PredictFn,
+    features: Array,
+    targets: Array,
+    *,
+    score_fn: ScoreFn,
+    weights: Array | None = None,
+) -> Array:
+    """Channels weighted by their mean gradient, evidence for and against.
+
+    L_ij = Σ_k w_k A_ijk: `grad_cam` before its ReLU. The public code of RES and GRADIA
+    rescales this map to [0, 1] by its minimum and maximum, with the weights held
+    constant. Behind global average pooling and a linear head, where the gradient of a
+    logit is the same at every place, it sums to f(A) − f(0).
+
+    Args:
+      head_fn: features [B, h, w, K] -> logits [B, C].
+      features: float [B, h, w, K].
+      targets: integer [B], the classes explained.
+      score_fn: (logits, targets) -> [B]; see `scores`.
+      weights: float [B, K], used in place of the mean gradients.
+
+    Returns:
+      float [B, h, w], signed.
+
+    Raises:
+      AssertionError: if the shapes are not those above, or as `input_gradient`.
+    """
+    chex.assert_rank(features, 4)
+    if weights is None:
+        weights = grad_cam_weights(head_fn, features, targets, score_fn=score_fn)
+    chex.assert_shape(weights, (features.shape[0], features.shape[-1]))
+    return jnp.einsum("bhwk,bk->bhw", features, weights)
+
+
+def grad_cam_weights(
+    head_fn: PredictFn, features: Array, targets: Array, *, score_fn: ScoreFn
+) -> Array:
+    """The weight of each channel in Grad-CAM, w_k = 1/(hw) Σ_ij g_ijk.
+
+    Differentiable again; hold the result constant for the published RES and GRADIA.
+
+    Args:
+      head_fn: features [B, h, w, K] -> logits [B, C].
+      features: float [B, h, w, K].
+      targets: integer [B], the classes explained.
+      score_fn: (logits, targets) -> [B]; see `scores`.
+
+    Returns:
+      float [B, K], signed.
+
+    Raises:
+      AssertionError: if the features are not of rank 4, or as `input_gradient`.
+
+    Source: Selvaraju et al., ICCV 2017, the neuron importance weights.
+    """
+    chex.assert_rank(features, 4)
+    gradient = gradients.input_gradient(head_fn, features, targets, score_fn=score_fn)
+    return jnp.mean(gradient, axis=(1, 2))
+
+
+def layer_cam(
+    head_fn: PredictFn, features: Array, targets: Array, *, score_fn: ScoreFn
+) -> Array:
+    """Features weighted by their own positive gradient, place by place.
+
+    L_ij = Σ_k relu(g_ijk) A_ijk. No outer ReLU, as in the authors' public code:
+    features behind a ReLU make the map non-negative by themselves; apply `jax.nn.relu`
+    to the result where yours are signed. Negative gradients are dropped, so with
+    non-negative features the map sums to at least Σ g A. Differentiable again, through
+    both factors.
+
+    Args:
+      head_fn: features [B, h, w, K] -> logits [B, C].
+      features: float [B, h, w, K].
+      targets: integer [B], the classes explained.
+      score_fn: (logits, targets) -> [B]; see `scores`.
+
+    Returns:
+      float [B, h, w], at least 0 where the features are.
+
+    Raises:
+      AssertionError: if the features are not of rank 4, or as `input_gradient`.
+
+    Source: LayerCAM, the public Jittor code of its authors, before bilinear resizing
+      and min-max scaling.
+    """
+    chex.assert_rank(features, 4)
+    gradient = gradients.input_gradient(head_fn, features, targets, score_fn=score_fn)
+    return jnp.sum(jax.nn.relu(gradient) * features, axis=-1)

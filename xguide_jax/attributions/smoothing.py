@@ -1,0 +1,80 @@
+"""Attributions averaged over noisy copies of the input.
+
+Here `E(x)` is the map that any explainer gives at `x`; the average estimates
+`E_ε[E(x + ε)]` for Gaussian noise ε, the map of a smoothed function.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from xguide_jax import ops
+from xguide_jax.types import Array, PredictFn, PRNGKey
+
+# (predict_fn, inputs, targets) -> attributions [B, ...], everything else bound.
+Explainer = Callable[[PredictFn, Array, Array], Array]
+
+
+def smooth_grad(
+    explainer: Explainer,
+    predict_fn: PredictFn,
+    inputs: Array,
+    targets: Array,
+    *,
+    key: PRNGKey,
+    sigma: float,
+    num_samples: int,
+) -> Array:
+    """Mean attribution over copies of the input with Gaussian noise.
+
+    1/S Σ_s E(x + σ ε_s), ε_s ~ N(0, I). Sample s of example i depends on the key, i and
+    s alone: more samples extend the sequence, and a key array [B] makes the noise of an
+    example independent of the batch it comes in. The loop is unrolled, one sample at a
+    time in memory, except under a parameter gradient. Differentiable again wherever the
+    explainer is; the noise is constant.
+
+    Args:
+      explainer: (predict_fn, inputs, targets) -> attributions [B, ...], such as
+        `functools.partial(input_gradient, score_fn=target_logit)`.
+      predict_fn: inputs [B, ...] -> logits [B, C].
+      inputs: float [B, ...].
+      targets: integer [B], the classes explained.
+      key: one typed key, or one for each example, [B].
+      sigma: standard deviation of the noise in units of the inputs, at least 0.
+      num_samples: S, at least 1.
+
+    Returns:
+      Like the explainer's result.
+
+    Raises:
+      ValueError: if `sigma` is negative, `num_samples` less than 1, or the key not as
+        `ops.example_keys` takes it.
+
+    Source: Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017. The mean
+      of the maps, not of their squares.
+    """
+    if not sigma >= 0:
+        raise ValueError(f"`sigma` (={sigma}) must be at least 0.")
+    if num_samples < 1:
+        raise ValueError(f"`num_samples` (={num_samples}) must be at least 1.")
+    keys = ops.example_keys(key, inputs.shape[0])
+    total: Array | float = 0.0
+    values = inputs
+    for sample in range(num_samples):
+        noisy = values + sigma * _noise(keys, sample, values)
+        attributions = explainer(predict_fn, noisy, targets)
+        total += ops.at_least_float32(attributions)
+        # The next sample reads `values`, so it cannot start before this one has ended.
+        total, values = jax.lax.optimization_barrier((total, values))
+    return jnp.asarray(total / num_samples, attributions.dtype)
+
+
+def _noise(keys: PRNGKey, sample: int, inputs: Array) -> Array:
+    """Standard normal noise of one sample, shaped and typed like the inputs."""
+
+    def draw(key: PRNGKey) -> Array:
+        key = jax.random.fold_in(key, sample)
+        return jax.random.normal(key, inputs.shape[1:], inputs.dtype)
+
+    return jax.vmap(draw)(keys)
