@@ -1,0 +1,36 @@
+"""Losses on explanations: pure functions of arrays, one value an example.
+
+A loss takes arrays `[B, ...]` and returns float `[B]`. It never reduces over the batch,
+never logs and never holds an argument constant: who composes decides that.
+"""
+
+from xguide_jax.losses.consistency import kl_consistency
+from xguide_jax.losses.contrastive import (
+    region_contrastive,
+    region_contrastive_batch,
+    region_contrastive_triplet,
+)
+from xguide_jax.losses.localisation import (
+    energy,
+    masked_cross_entropy,
+    pixel_cross_entropy,
+    region_l1,
+)
+from xguide_jax.losses.right_reasons import outside_energy, right_for_right_reasons
+from xguide_jax.losses.robust import imputation_l1, robust_error, robust_explanation
+
+__all__ = (
+    "energy",
+    "imputation_l1",
+    "kl_consistency",
+    "masked_cross_entropy",
+    "outside_energy",
+    "pixel_cross_entropy",
+    "region_contrastive",
+    "region_contrastive_batch",
+    "region_contrastive_triplet",
+    "region_l1",
+    "right_for_right_reasons",
+    "robust_error",
+    "robust_explanation",
+)
