@@ -1,0 +1,136 @@
+"""Losses that compare an attribution map with an annotated region.
+
+`A` is the map, `M` the region: 1 on the evidence and 0 elsewhere, or the share of a
+coarse cell that is covered. All follow their formula on any region: on an empty one
+some are 0 and some are not, and a term that guides a network leaves such rows out.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from xguide_jax import ops
+from xguide_jax.types import Array
+
+# The logarithm's value at 0, as binary cross-entropy has it in common frameworks.
+_SMALLEST_LOG = -100.0
+
+
+def energy(maps: Array, region: Array) -> Array:
+    """Share of a map's positive attribution that falls outside its region.
+
+    1 − Σ M A⁺ / Σ A⁺ with A⁺ = max(A, 0), in float32 or wider. Unchanged by a positive
+    factor on the map. Gradients flow into both arguments, zero where A ≤ 0; a map
+    without a positive entry has loss 1 and zero gradient.
+
+    Args:
+      maps: float [B, H, W], raw attributions, signed and of any scale.
+      region: float or bool [B, H, W], 1 on the evidence; a share in [0, 1] is allowed.
+
+    Returns:
+      float [B] in [0, 1]; 1 for an empty region.
+
+    Raises:
+      AssertionError: if the shapes differ or are not rank 3.
+
+    Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
+      Effectively Guide Models with Explanations", ICCV 2023, eq. 2 and 6, with the 1 of
+      the authors' code added. That code does not divide where Σ A⁺ < 1e-7.
+    """
+    maps, region = _wide(maps, region)
+    positive = jax.nn.relu(maps)
+    inside = jnp.sum(region * positive, axis=(1, 2))
+    return 1 - ops.safe_divide(inside, jnp.sum(positive, axis=(1, 2)))
+
+
+def region_l1(maps: Array, region: Array) -> Array:
+    """Mean distance between a normalised map and its region.
+
+    (1 / HW) Σ |M − A|, in float32 or wider. Gradients flow into both arguments; the one
+    of a cell that equals its target is 0.
+
+    Args:
+      maps: float [B, H, W] in [0, 1], for the published loss A⁺ / max A⁺.
+      region: float or bool [B, H, W], the target in [0, 1].
+
+    Returns:
+      float [B] in [0, 1]; for an empty region the mean of the map.
+
+    Raises:
+      AssertionError: if the shapes differ or are not rank 3.
+
+    Source: Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023, eq. 3, after the losses of
+      GRADIA (Gao et al., CSCW 2022) and RES (Gao et al., KDD 2022).
+    """
+    maps, region = _wide(maps, region)
+    return jnp.mean(jnp.abs(region - maps), axis=(1, 2))
+
+
+def pixel_cross_entropy(maps: Array, region: Array) -> Array:
+    """Cross-entropy of a normalised map on the pixels of its region, PPCE.
+
+    −(1 / Σ M) Σ M log A, in float32 or wider, with log A at least −100. What the map
+    holds outside the region does not count. Gradients flow into both arguments; the one
+    of a cell with A = 0 is 0, as there the logarithm is cut off.
+
+    Args:
+      maps: float [B, H, W] in [0, 1], for the published loss A⁺ / max A⁺.
+      region: float or bool [B, H, W], 1 on the evidence; a share in [0, 1] is allowed.
+
+    Returns:
+      float [B] in [0, 100], in nats; 0, with zero gradient, for an empty region.
+
+    Raises:
+      AssertionError: if the shapes differ or are not rank 3.
+
+    Source: Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023, eq. 4, their form of a loss
+      of HAICS (Shen et al., CHI EA 2021). `masked_cross_entropy` is another form.
+    """
+    maps, region = _wide(maps, region)
+    total = jnp.sum(region * _clamped_log(maps), axis=(1, 2))
+    return -ops.safe_divide(total, jnp.sum(region, axis=(1, 2)))
+
+
+def masked_cross_entropy(maps: Array, annotations: Array) -> Array:
+    """Binary cross-entropy of a normalised map on the annotated cells.
+
+    Mean over the cells with Y ≠ 0 of −log A where Y > 0 and −log(1 − A) where Y < 0, in
+    float32 or wider, with logarithms of at least −100. Gradients flow into the map,
+    except where a logarithm is cut off at A = 0 or A = 1.
+
+    Args:
+      maps: float [B, H, W] in [0, 1].
+      annotations: int or float [B, H, W], Y: 1 where the cell is evidence, -1 where it
+        must not be, 0 where nobody said.
+
+    Returns:
+      float [B] in [0, 100], in nats; 0, with zero gradient, without annotated cells.
+
+    Raises:
+      AssertionError: if the shapes differ or are not rank 3.
+
+    Source: the HAICS baseline in the public code of RES (Gao et al., KDD 2022), with
+      the mean over annotated cells that its mask intends: there the cross-entropy is
+      averaged over all cells first. The HAICS paper (Shen et al., CHI EA 2021) was not
+      available to check.
+    """
+    maps, targets = _wide(maps, annotations)
+    positive = (targets > 0).astype(maps.dtype)
+    negative = (targets < 0).astype(maps.dtype)
+    log_likelihood = positive * _clamped_log(maps) + negative * _clamped_log(1 - maps)
+    count = jnp.sum(positive + negative, axis=(1, 2))
+    return -ops.safe_divide(jnp.sum(log_likelihood, axis=(1, 2)), count)
+
+
+def _clamped_log(values: Array) -> Array:
+    positive = values > 0
+    # The logarithm must not see a 0, or its infinite slope meets the zero of `where`.
+    logs = jnp.log(jnp.where(positive, values, 1.0))
+    return jnp.where(positive, jnp.maximum(logs, _SMALLEST_LOG), _SMALLEST_LOG)
+
+
+def _wide(maps: Array, region: Array) -> tuple[Array, Array]:
+    chex.assert_rank([maps, region], 3)
+    chex.assert_equal_shape([maps, region])
+    maps = ops.at_least_float32(maps)
+    return maps, region.astype(maps.dtype)
