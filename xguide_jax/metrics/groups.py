@@ -1,0 +1,108 @@
+"""Accuracy by group, and how far predictions amplify a bias of the data.
+
+Groups and attributes are used for evaluation only. Everything here runs on the host,
+over a whole evaluation set rather than a batch.
+"""
+
+import chex
+import numpy as np
+
+from xguide_jax.types import Array
+
+
+def group_accuracy(
+    correct: Array, groups: Array, *, num_groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy within each group.
+
+    Args:
+      correct: bool or float [N], whether each example was predicted correctly.
+      groups: int [N], the group of each example, in [0, num_groups).
+      num_groups: G, at least 1.
+
+    Returns:
+      float64 [G], NaN for a group without examples; int64 [G], the examples a group.
+
+    Raises:
+      ValueError: if `num_groups` is below 1, or a group is out of range (the first such
+        row is named).
+      AssertionError: if the shapes differ or are not rank 1, or groups are not int.
+    """
+    chex.assert_rank([correct, groups], 1)
+    chex.assert_equal_shape([correct, groups])
+    chex.assert_type(groups, int)
+    if num_groups < 1:
+        raise ValueError(f"`num_groups` (={num_groups}) must be at least 1.")
+    hit, group = np.asarray(correct, np.float64), np.asarray(groups)
+    outside = (group < 0) | (group >= num_groups)
+    if np.any(outside):
+        row = np.argmax(outside)
+        raise ValueError(
+            f"`groups`[{row}] (={group[row]}) must lie in [0, {num_groups})."
+        )
+    count = np.bincount(group, minlength=num_groups)
+    hits = np.bincount(group, weights=hit, minlength=num_groups)
+    return np.where(count > 0, hits / np.maximum(count, 1), np.nan), count
+
+
+def worst_group(accuracy: Array) -> float:
+    """Accuracy of the worst group that has examples.
+
+    Args:
+      accuracy: float [G], NaN for groups without examples.
+
+    Returns:
+      the smallest number, in the range of the accuracy; NaN if there is none.
+
+    Raises:
+      AssertionError: if `accuracy` is not rank 1.
+    """
+    chex.assert_rank(accuracy, 1)
+    # fmin returns the number where one of two is NaN.
+    return float(np.fmin.reduce(np.asarray(accuracy), initial=np.nan))
+
+
+def bias_amplification_attribute_to_task(
+    predicted_tasks: Array, tasks: Array, attributes: Array
+) -> float:
+    """Directional bias amplification from attributes to tasks.
+
+    The mean over pairs (a, t) of y_at (P(T̂_t = 1 | A_a = 1) − P(T_t = 1 | A_a = 1)),
+    y_at = sign(P(A_a = 1, T_t = 1) − P(A_a = 1) P(T_t = 1)): above 0 if predictions
+    follow the attribute more than the labels do. Swap the roles of tasks and attributes
+    for the other direction. Counts are whole numbers, so independence gives y_at = 0.
+
+    Args:
+      predicted_tasks: bool or int [N, T] of 0 and 1.
+      tasks: bool or int [N, T] of 0 and 1, the labels.
+      attributes: bool or int [N, A] of 0 and 1, e.g. sensitive ones.
+
+    Returns:
+      the mean in [−1, 1], over the attributes that occur; NaN if none does.
+
+    Raises:
+      ValueError: if an argument holds anything but 0 and 1.
+      AssertionError: if the shapes do not fit.
+
+    Source: BiasAmp_{A→T} as the public code of directional bias amplification has it
+      (princetonvisualai, `directional-bias-amp`).
+    """
+    chex.assert_rank([predicted_tasks, tasks, attributes], 2)
+    chex.assert_equal_shape([predicted_tasks, tasks])
+    chex.assert_equal_shape_prefix([tasks, attributes], 1)
+    predicted = _counts(predicted_tasks, name="predicted_tasks")
+    labels = _counts(tasks, name="tasks")
+    present = _counts(attributes, name="attributes")
+    occurrences = present.sum(axis=0)[:, None]
+    together = present.T @ labels
+    sign = np.sign(len(labels) * together - occurrences * labels.sum(axis=0))
+    change = (present.T @ predicted - together) / np.maximum(occurrences, 1)
+    occurring = occurrences[:, 0] > 0
+    return float((sign * change)[occurring].mean()) if occurring.any() else float("nan")
+
+
+def _counts(flags: Array, *, name: str) -> np.ndarray:
+    values = np.asarray(flags)
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError(f"`{name}` must hold 0 and 1 only.")
+    return values.astype(np.int64)

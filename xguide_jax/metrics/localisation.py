@@ -1,0 +1,168 @@
+"""How well an attribution map agrees with an annotated region.
+
+One value an example, NaN where the question has no answer: without a region, or for a
+map that says nothing. A NaN stays in its row; who averages decides whether it is left
+out or counted as 0, and reports how many there were. Regions count where they exceed
+one half.
+"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from xguide_jax import ops
+from xguide_jax.types import Array
+
+
+def energy_pointing_game(maps: Array, region: Array) -> Array:
+    """Share of a map's positive attribution that falls inside its region.
+
+    Σ M A⁺ / Σ A⁺ with A⁺ = max(A, 0). Unchanged by a positive factor on the map, hence
+    blind to how much is attributed at all; a large region scores high by its size.
+
+    Args:
+      maps: float [B, H, W], raw attributions.
+      region: float or bool [B, H, W], 1 on the evidence; a share in [0, 1] is allowed
+        and counts as such.
+
+    Returns:
+      float [B] in [0, 1]; NaN without positive attribution or with an empty region.
+
+    Raises:
+      AssertionError: if the shapes differ or are not rank 3.
+
+    Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
+      Effectively Guide Models with Explanations", ICCV 2023, eq. 2. The authors' code
+      counts a map without positive attribution as 0.
+    """
+    maps, region = _wide(maps, region)
+    positive = jax.nn.relu(maps)
+    inside = jnp.sum(region * positive, axis=(1, 2))
+    total = jnp.sum(positive, axis=(1, 2))
+    share = ops.safe_divide(inside, total)
+    defined = (total > 0) & jnp.any(region > 0, axis=(1, 2))
+    return jnp.where(defined, share, jnp.nan)
+
+
+def pointing_game(maps: Array, region: Array) -> Array:
+    """Whether a map is largest inside its region.
+
+    1 if the cell of the largest attribution lies inside, else 0; of equal ones the
+    first in reading order counts.
+
+    Args:
+      maps: float [B, H, W], raw attributions.
+      region: float or bool [B, H, W], 1 on the evidence.
+
+    Returns:
+      float [B] of 0 and 1; NaN for a constant map or an empty region.
+
+    Raises:
+      AssertionError: if the shapes differ or are not rank 3.
+    """
+    maps, region = _wide(maps, region)
+    inside = region > 0.5
+    flat = maps.reshape(len(maps), -1)
+    peak = jnp.argmax(flat, axis=-1, keepdims=True)
+    hit = jnp.take_along_axis(inside.reshape(flat.shape), peak, axis=-1)[:, 0]
+    defined = _varies(maps) & jnp.any(inside, axis=(1, 2))
+    return jnp.where(defined, hit.astype(maps.dtype), jnp.nan)
+
+
+def iou(maps: Array, region: Array, *, threshold: float) -> Array:
+    """Intersection over union of a binarised map with its region.
+
+    |B ∩ M| / |B ∪ M|, B the cells where the positive part of the map, scaled to
+    [0, 1] by its own minimum and maximum, is strictly above the threshold. The best
+    threshold depends on the explainer; choose it on held-out data.
+
+    Args:
+      maps: float [B, H, W], raw attributions.
+      region: float or bool [B, H, W], 1 on the evidence.
+      threshold: in [0, 1].
+
+    Returns:
+      float [B] in [0, 1]; NaN if the positive part is constant or the region empty.
+
+    Raises:
+      ValueError: if `threshold` is outside [0, 1].
+      AssertionError: if the shapes differ or are not rank 3.
+
+    Source: the public code of Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023, where a
+      constant positive map counts as all ones and an empty union as 0.
+    """
+    _check_threshold(threshold)
+    maps, region = _wide(maps, region)
+    positive = jax.nn.relu(maps)
+    marked = ops.min_max_normalise(positive) > threshold
+    inside = region > 0.5
+    count = functools.partial(jnp.sum, axis=(1, 2), dtype=maps.dtype)
+    intersection, union = count(marked & inside), count(marked | inside)
+    defined = _varies(positive) & jnp.any(inside, axis=(1, 2))
+    return jnp.where(defined, ops.safe_divide(intersection, union), jnp.nan)
+
+
+def explanation_precision_recall(
+    maps: Array, annotations: Array, *, threshold: float
+) -> tuple[Array, Array, Array]:
+    """Precision, recall and F1 of a binarised map on the annotated cells.
+
+    With B the cells where the map is strictly above the threshold: true positives B on
+    Y > 0, false positives B on Y < 0, false negatives not B on Y > 0; cells with Y = 0
+    do not count. Without negative cells the precision is 1 by construction.
+
+    Args:
+      maps: float [B, H, W] in [0, 1], normalised.
+      annotations: int or float [B, H, W], Y of -1, 0 and 1.
+      threshold: in [0, 1].
+
+    Returns:
+      float [B] each, in [0, 1]: precision TP / (TP + FP), NaN if no annotated cell is
+      marked; recall TP / (TP + FN) and F1 = 2 TP / (2 TP + FP + FN), NaN without
+      positive cells. All are NaN for a constant map.
+
+    Raises:
+      ValueError: if `threshold` is outside [0, 1].
+      AssertionError: if the shapes differ or are not rank 3.
+
+    Source: the public code of RES (Gao et al., KDD 2022), where 1e-6 in every
+      denominator makes undefined values 0.
+    """
+    _check_threshold(threshold)
+    maps, annotations = _wide(maps, annotations)
+    marked, evidence = maps > threshold, annotations > 0
+    count = functools.partial(jnp.sum, axis=(1, 2), dtype=maps.dtype)
+    true_positives = count(marked & evidence)
+    false_positives = count(marked & (annotations < 0))
+    positives, varies = count(evidence), _varies(maps)
+    marks = true_positives + false_positives
+    quotients = (
+        (true_positives, marks, marks > 0),
+        (true_positives, positives, positives > 0),
+        # 2 TP + FP + FN, as positives = TP + FN.
+        (2 * true_positives, marks + positives, positives > 0),
+    )
+    precision, recall, f1 = (
+        jnp.where(defined & varies, ops.safe_divide(part, whole), jnp.nan)
+        for part, whole, defined in quotients
+    )
+    return precision, recall, f1
+
+
+def _varies(maps: Array) -> Array:
+    """Whether each map is not constant, and NaN nowhere."""
+    return jnp.max(maps, axis=(1, 2)) > jnp.min(maps, axis=(1, 2))
+
+
+def _wide(maps: Array, region: Array) -> tuple[Array, Array]:
+    chex.assert_rank([maps, region], 3)
+    chex.assert_equal_shape([maps, region])
+    maps = ops.at_least_float32(maps)
+    return maps, region.astype(maps.dtype)
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"`threshold` (={threshold}) must lie in [0, 1].")
