@@ -1,0 +1,44 @@
+"""Training: one objective, one step, lifted over devices. No method is known here.
+
+`guidance_loss` adds terms to anybody's own loop; `make_train_step` and what stands on
+it are conveniences.
+"""
+
+from xguide_jax.training.checkpoint import restore_checkpoint, save_checkpoint
+from xguide_jax.training.log import (
+    append_record,
+    read_records,
+    truncate_log,
+    write_json,
+)
+from xguide_jax.training.loop import NonFiniteError, fit
+from xguide_jax.training.objective import (
+    Aux,
+    guidance_loss,
+    init_guidance,
+    make_objective,
+    softmax_cross_entropy,
+)
+from xguide_jax.training.parallel import data_parallel, pad_batch
+from xguide_jax.training.step import init_train_state, make_eval_step, make_train_step
+
+__all__ = (
+    "Aux",
+    "NonFiniteError",
+    "append_record",
+    "data_parallel",
+    "fit",
+    "guidance_loss",
+    "init_guidance",
+    "init_train_state",
+    "make_eval_step",
+    "make_objective",
+    "make_train_step",
+    "pad_batch",
+    "read_records",
+    "restore_checkpoint",
+    "save_checkpoint",
+    "softmax_cross_entropy",
+    "truncate_log",
+    "write_json",
+)

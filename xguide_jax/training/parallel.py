@@ -1,0 +1,153 @@
+"""The only place that knows of devices: one step, lifted over all of them.
+
+The step is the same per-replica function however it is lifted, and the state stays one
+unstacked pytree, so checkpoints do not depend on the lifting.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from xguide_jax.types import Batch
+
+How = Literal["pmap", "shard_map", "jit"]
+
+
+def data_parallel(
+    step: Callable[..., Any],
+    *,
+    how: How = "pmap",
+    devices: Sequence[jax.Device] | None = None,
+) -> Callable[..., Any]:
+    """A step over the whole batch `[B, ...]`, shared among devices.
+
+    A batch that the devices do not divide is padded with rows of weight 0, so 1, 2 and
+    8 devices give the same loss and gradient. (Batch norm sees the padding: give such
+    networks batches that divide.) With several processes each passes its own part of
+    the batch, of the same size in all of them.
+
+    Args:
+      step: from `make_train_step` or `make_eval_step`, made with an `axis_name`.
+      how: 'pmap', on this process's devices or all processes'; 'shard_map', the choice
+        for several hosts; 'jit', a mesh of one device.
+      devices: which devices; all by default ('jit': the first).
+
+    Returns:
+      `(state, batch) -> what the step returns`, compiled once a shape; its
+      `.lower(state, batch)` is the lowered program.
+
+    Raises:
+      ValueError: if the step has no `axis_name`, or `how` is none of the three.
+    """
+    axis_name = getattr(step, "axis_name", None)
+    if axis_name is None:
+        raise ValueError(
+            "`step` has no axis_name: make it with axis_name='batch' to lift it."
+        )
+    if how not in ("pmap", "shard_map", "jit"):
+        raise ValueError(f"`how` (={how!r}) must be 'pmap', 'shard_map' or 'jit'.")
+    if how == "pmap":
+        lifted, place = _pmapped(step, axis_name, devices)
+    else:
+        if devices is None:
+            devices = jax.devices() if how == "shard_map" else jax.local_devices()[:1]
+        if how == "jit" and len(devices) != 1:
+            raise ValueError(f"how='jit' is for one device, got {len(devices)}.")
+        lifted, place = _shard_mapped(step, axis_name, devices)
+
+    @functools.wraps(step)
+    def parallel_step(state: Any, batch: Batch) -> Any:
+        return lifted(*place(state, batch))
+
+    parallel_step.lower = lambda state, batch: lifted.lower(  # type: ignore[attr-defined]
+        *place(state, batch)
+    )
+    return parallel_step
+
+
+def pad_batch(batch: Batch, multiple: int) -> dict[str, Any]:
+    """The batch with rows of weight 0 appended until `multiple` divides it.
+
+    Args:
+      batch: leaves [B, ...]; 'weight' is added (ones) where it is missing, so that
+        full and padded batches compile to one program.
+      multiple: at least 1.
+
+    Returns:
+      {name: [ceil(B / multiple) * multiple, ...]}; padding repeats the last row.
+
+    Raises:
+      ValueError: if the entries disagree about B, or B is 0.
+    """
+    sizes = {name: np.shape(leaf)[:1] for name, leaf in batch.items()}
+    if len(set(sizes.values())) != 1 or () in sizes.values():
+        raise ValueError(f"every entry of the batch must be [B, ...]; got {sizes}.")
+    (size,) = sizes["inputs"]
+    if size == 0:
+        raise ValueError("the batch is empty.")
+    missing = -size % multiple
+    weight = batch.get("weight", np.ones(size, np.float32))
+
+    def pad(leaf: Any) -> Any:
+        if not missing:
+            return leaf
+        xp = jnp if isinstance(leaf, jax.Array) else np
+        return xp.concatenate([leaf, xp.repeat(leaf[-1:], missing, axis=0)])
+
+    padded = {name: pad(leaf) for name, leaf in batch.items()}
+    xp = jnp if isinstance(weight, jax.Array) else np
+    padded["weight"] = xp.concatenate([weight, xp.zeros(missing, weight.dtype)])
+    return padded
+
+
+def _pmapped(
+    step: Callable[..., Any], axis_name: str, devices: Sequence[jax.Device] | None
+) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
+    # out_axes=None: the outputs are equal on all devices, so one copy is the result.
+    lifted = jax.pmap(
+        step, axis_name=axis_name, in_axes=(None, 0), out_axes=None, devices=devices
+    )
+    process = jax.process_index()
+    everyone = jax.devices() if devices is None else devices
+    count = sum(device.process_index == process for device in everyone)
+
+    def place(state: Any, batch: Batch) -> tuple[Any, Any]:
+        shard = lambda x: x.reshape(count, x.shape[0] // count, *x.shape[1:])
+        return state, jax.tree.map(shard, pad_batch(batch, count))
+
+    return lifted, place
+
+
+def _shard_mapped(
+    step: Callable[..., Any], axis_name: str, devices: Sequence[jax.Device]
+) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
+    mesh = Mesh(np.asarray(devices), (axis_name,))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    sharded = NamedSharding(mesh, PartitionSpec(axis_name))
+    # check_vma=False: with the default, differentiating with respect to replicated
+    # parameters already sums over the devices, and the step's own psum would make
+    # gradients larger by the number of devices, silently.
+    lifted = jax.jit(
+        jax.shard_map(
+            step,
+            mesh=mesh,
+            in_specs=(PartitionSpec(), PartitionSpec(axis_name)),
+            out_specs=PartitionSpec(),
+            check_vma=False,
+        )
+    )
+    count = sum(device.process_index == jax.process_index() for device in devices)
+
+    def place(state: Any, batch: Batch) -> tuple[Any, Any]:
+        batch = pad_batch(batch, count)
+        if jax.process_count() == 1:
+            return jax.device_put(state, everywhere), jax.device_put(batch, sharded)
+        globalise = functools.partial(jax.make_array_from_process_local_data, sharded)
+        return jax.device_put(state, everywhere), jax.tree.map(globalise, batch)
+
+    return lifted, place
