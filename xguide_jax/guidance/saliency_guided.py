@@ -1,0 +1,122 @@
+"""Saliency-guided training: predict the same when what is not salient is replaced."""
+
+import functools
+import inspect
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from xguide_jax import attributions, losses, ops
+from xguide_jax.guidance import base
+from xguide_jax.types import (
+    Array,
+    FillFn,
+    GuidanceTerm,
+    PyTree,
+    RankFn,
+    ScoreFn,
+    StepContext,
+    TermOutput,
+)
+
+
+def saliency_guided(
+    *,
+    mask_fraction: float,
+    fill: FillFn,
+    rank_fn: RankFn,
+    score_fn: ScoreFn,
+    explain_in: Literal["eval", "train"] = "eval",
+    frozen_teacher: bool = False,
+) -> GuidanceTerm:
+    """KL between the prediction on an input and on its salient part.
+
+    I = rank(∂s_y(x)/∂x); x̃ = x with the k lowest scores of I replaced by `fill`;
+    l = KL(softmax f(x) || softmax f(x̃)), k = floor(mask_fraction · n + 1e-6) of the n
+    scores an example has *after* ranking. Saliency, mask and fill are constants;
+    gradients flow through both predictions. x̃ is predicted in train mode with a dropout
+    draw of its own, as published, so that with dropout even k = 0 gives a loss.
+
+    The paper's prose ("low gradients") and the published code (the most negative signed
+    gradients) rank differently, and the code fills with uniform noise where the prose
+    does not say: `rank_fn`, `mask_fraction` and `fill` have no default.
+
+    Args:
+      mask_fraction: in [0, 1], the fraction of scores whose features are replaced.
+      fill: (keys [B], inputs) -> replacement values, e.g.
+        `functools.partial(ops.uniform_range_fill, axes=(1, 2, 3))`.
+      rank_fn: attributions -> scores; `ops.signed_channel_mean` (the published code),
+        `ops.magnitude_of_mean`, `ops.mean_magnitude`, `ops.random_rank` (the control).
+      score_fn: what is explained, at the labels; `attributions.target_log_probability`
+        for the published digits, `attributions.target_logit` for its colour images.
+      explain_in: the mode of the explained pass. 'eval' as published; 'train' shares
+        the clean pass where there is dropout or batch norm (and couples the examples
+        of a batch under batch norm).
+      frozen_teacher: hold f(x) constant. Then, with `target_log_probability`, the
+        saliency is minus the gradient of the task loss (which must be a
+        cross-entropy), by the clean pass's own pullback: 2.0 instead of 2.33 times
+        the cost of an unguided step.
+
+    Returns:
+      A term with no parameters or state that needs 'inputs' and 'labels'.
+
+    Raises:
+      ValueError: for a `mask_fraction` outside [0, 1] or an unknown `explain_in`.
+
+    Source: Ismail, Corrada Bravo, Feizi, "Improving Deep Learning Interpretability by
+      Saliency Guided Training", NeurIPS 2021, Algorithm 1, and its published code.
+    """
+    if not 0 <= mask_fraction <= 1:
+        raise ValueError(f"`mask_fraction` (={mask_fraction}) must lie in [0, 1].")
+    if explain_in not in ("eval", "train"):
+        raise ValueError(f"`explain_in` (={explain_in!r}) must be 'eval' or 'train'.")
+    rank_with_key = _with_key(rank_fn)
+    share_pullback = frozen_teacher and score_fn is attributions.target_log_probability
+
+    def saliency(context: StepContext) -> Array:
+        train = explain_in == "train"
+        if share_pullback:
+            return -context.task_input_gradient(train=train)
+        return attributions.input_gradient(
+            lambda inputs: context.forward(inputs, train=train).logits,
+            context.batch["inputs"],
+            context.batch["labels"],
+            score_fn=score_fn,
+        )
+
+    def apply(params: PyTree, state: PyTree, context: StepContext) -> TermOutput:
+        del params
+        inputs = context.batch["inputs"]
+        rank_key, fill_key, dropout_key = _split(context.key)
+        scores = rank_with_key(jax.lax.stop_gradient(saliency(context)), key=rank_key)
+        k = int(mask_fraction * (scores.size // len(scores)) + 1e-6)
+        mask = ops.bottom_k_mask(scores, k)
+        masked = ops.replace(inputs, mask, fill(fill_key, inputs))
+        masked_output = context.forward(
+            jax.lax.stop_gradient(masked), train=True, key=dropout_key[0]
+        )
+        logits = context.output.logits
+        if frozen_teacher:
+            logits = jax.lax.stop_gradient(logits)
+        loss = losses.kl_consistency(logits, masked_output.logits)
+        return TermOutput(loss, jnp.ones_like(loss), state)
+
+    return GuidanceTerm(base.no_variables, apply)
+
+
+def _with_key(rank_fn: RankFn) -> RankFn:
+    if "key" in inspect.signature(rank_fn).parameters:
+        return rank_fn
+    return lambda attributions_, *, key: rank_fn(attributions_)
+
+
+@functools.partial(jax.vmap, out_axes=0)
+def _split_one(key: Array) -> Array:
+    return jax.random.split(key, 3)
+
+
+def _split(keys: Array) -> tuple[Array, Array, Array]:
+    """Three independent keys an example, `[B]` each."""
+    split = _split_one(keys)
+    return split[:, 0], split[:, 1], split[:, 2]
