@@ -1,0 +1,179 @@
+"""Augmentation that keeps an image and its annotations together."""
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from xguide_jax import data, ops
+
+_HEIGHT, _WIDTH = 5, 7
+_HALVES = st.integers(-6, 20).map(lambda n: n / 2)
+
+
+@st.composite
+def _boxes(draw, num_boxes=3, coordinates=_HALVES):
+    corners = [sorted((draw(coordinates), draw(coordinates))) for _ in range(6)]
+    boxes = [
+        [xs[0], ys[0], xs[1], ys[1]]
+        for xs, ys in zip(corners[:num_boxes], corners[num_boxes:], strict=True)
+    ]
+    return np.array(boxes, np.float32)
+
+
+def _rasterised(boxes, valid=None):
+    valid = np.ones(len(boxes), bool) if valid is None else valid
+    shape = (_HEIGHT, _WIDTH)
+    return np.asarray(ops.rasterise_boxes(boxes[None], valid[None], shape=shape)[0])
+
+
+def _example(boxes):
+    """An image that shows its own region, so that the two can be compared."""
+    region = _rasterised(boxes)
+    annotations = {
+        "region": region,
+        "boxes": boxes,
+        "boxes_valid": np.ones(len(boxes), bool),
+        "region_valid": np.array(True),
+        "group": np.array(3),
+    }
+    return region[..., None].copy(), annotations
+
+
+def test_a_flip_by_hand():
+    # Width 7: the box over columns 1 and 2 becomes one over 7 - 3 = 4 and 7 - 2 = 5.
+    inputs, annotations = _example(np.array([[1, 0, 3, 2]], np.float32))
+    flipped, moved = data.flip_horizontally(inputs, annotations)
+    assert moved["boxes"].tolist() == [[4, 0, 6, 2]]
+    assert np.argwhere(flipped[..., 0]).tolist() == [[0, 4], [0, 5], [1, 4], [1, 5]]
+
+
+def test_a_shift_by_hand():
+    # Down 2 and left 2: columns 1 and 2 become -1 (cut) and 0, rows 0, 1 become 2, 3.
+    inputs, annotations = _example(np.array([[1, 0, 3, 2]], np.float32))
+    moved_inputs, moved = data.shift(inputs, annotations, dy=2, dx=-2, pad_value=9)
+    assert moved["boxes"].tolist() == [[0, 2, 1, 4]]
+    assert np.argwhere(moved["region"]).tolist() == [[2, 0], [3, 0]]
+    assert np.argwhere(moved_inputs[..., 0] == 1).tolist() == [[2, 0], [3, 0]]
+    assert np.all(moved_inputs[:2] == 9)
+    assert np.all(moved_inputs[:, -2:] == 9)
+
+
+@hypothesis.given(boxes=_boxes(coordinates=st.integers(0, 7).map(float)))
+def test_flipping_twice_is_the_identity(boxes):
+    inputs, annotations = _example(boxes)
+    inputs = np.arange(inputs.size, dtype=np.float32).reshape(inputs.shape)
+    once = data.flip_horizontally(inputs, annotations)
+    twice_inputs, twice = data.flip_horizontally(*once)
+    np.testing.assert_array_equal(twice_inputs, inputs)
+    for name, value in annotations.items():
+        np.testing.assert_array_equal(twice[name], value, err_msg=name)
+
+
+@hypothesis.given(
+    boxes=_boxes(),
+    flip=st.booleans(),
+    dy=st.integers(1 - _HEIGHT, _HEIGHT - 1),
+    dx=st.integers(1 - _WIDTH, _WIDTH - 1),
+)
+def test_boxes_rasterised_afterwards_are_the_region_and_what_the_image_shows(
+    boxes, flip, dy, dx
+):
+    example = _example(boxes)
+    if flip:
+        example = data.flip_horizontally(*example)
+    inputs, moved = data.shift(*example, dy=dy, dx=dx)
+    np.testing.assert_array_equal(moved["region"], inputs[..., 0])
+    np.testing.assert_array_equal(
+        _rasterised(moved["boxes"], moved["boxes_valid"]), moved["region"]
+    )
+
+
+@hypothesis.given(boxes=_boxes(), dy=st.integers(-4, 4), dx=st.integers(-4, 4))
+def test_annotations_stay_valid_exactly_while_something_is_left(boxes, dy, dx):
+    _, moved = data.shift(*_example(boxes), dy=dy, dx=dx)
+    assert moved["region_valid"] == moved["region"].any()
+    covers = [_rasterised(box[None]).any() for box in moved["boxes"]]
+    assert moved["boxes_valid"].tolist() == covers
+    assert np.all(moved["boxes"][~moved["boxes_valid"]] == 0)
+
+
+def test_what_was_not_valid_does_not_become_valid():
+    inputs, annotations = _example(np.array([[1, 0, 3, 2], [0, 0, 2, 2]], np.float32))
+    annotations["region_valid"] = np.array(False)
+    annotations["boxes_valid"] = np.array([True, False])
+    _, moved = data.shift(inputs, annotations, dy=1, dx=1)
+    assert not moved["region_valid"]
+    assert moved["boxes_valid"].tolist() == [True, False]
+
+
+def test_without_a_region_its_validity_follows_the_boxes():
+    inputs, annotations = _example(np.array([[0, 0, 1, 1]], np.float32))
+    del annotations["region"]
+    assert data.shift(inputs, annotations, dy=0, dx=2)[1]["region_valid"]
+    assert not data.shift(inputs, annotations, dy=-2, dx=0)[1]["region_valid"]
+    only = {"region_valid": np.array(True)}
+    assert data.shift(inputs, only, dy=-2, dx=0)[1]["region_valid"]
+
+
+def test_other_maps_move_and_what_is_not_in_space_stays():
+    inputs, annotations = _example(np.array([[1, 0, 3, 2]], np.float32))
+    annotations["true_region"] = annotations["region"] * 2
+    annotations["tokens"] = np.arange(12).reshape(4, 3)
+    _, moved = data.shift(inputs, annotations, dy=1, dx=1)
+    np.testing.assert_array_equal(moved["true_region"], 2 * moved["region"])
+    np.testing.assert_array_equal(moved["tokens"], annotations["tokens"])
+    assert moved["group"] == 3
+
+
+def test_shapes_and_dtypes_are_kept():
+    inputs = np.zeros((_HEIGHT, _WIDTH, 3), np.float16)
+    annotations = {
+        "region": np.zeros((_HEIGHT, _WIDTH), np.uint8),
+        "boxes": np.array([[0, 1, 2, 3]], np.int32),
+        "region_valid": np.array(1.0, np.float32),
+    }
+    for moved_inputs, moved in (
+        data.shift(inputs, annotations, dy=1, dx=1),
+        data.flip_horizontally(inputs, annotations),
+    ):
+        assert (moved_inputs.shape, moved_inputs.dtype) == (inputs.shape, np.float16)
+        for name, value in annotations.items():
+            assert np.asarray(moved[name]).dtype == value.dtype, name
+            assert np.shape(moved[name]) == value.shape, name
+
+
+def test_random_transforms_flip_half_the_time_and_shift_by_every_amount():
+    inputs, annotations = _example(np.array([[3, 2, 4, 3]], np.float32))
+    inputs[2, 2] = 5  # left of the marked pixel; right of it once mirrored
+    places, flipped = set(), 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        moved_inputs, moved = data.transform_together(
+            rng, inputs, annotations, flip=True, pad_crop=1
+        )
+        ((row, column),) = np.argwhere(moved["region"]).tolist()
+        flipped += moved_inputs[row, column + 1, 0] == 5
+        places.add((row, column))
+    # Binomial(300, 1/2) lies within 150 +- 35 with probability 0.9999.
+    assert 115 < flipped < 185
+    assert places == {(row, column) for row in (1, 2, 3) for column in (2, 3, 4)}
+
+
+def test_without_flip_and_crop_nothing_changes():
+    inputs, annotations = _example(np.array([[1, 0, 3, 2]], np.float32))
+    for seed in range(10):
+        moved_inputs, moved = data.transform_together(
+            np.random.default_rng(seed), inputs, annotations, flip=False, pad_crop=0
+        )
+        np.testing.assert_array_equal(moved_inputs, inputs)
+        np.testing.assert_array_equal(moved["boxes"], annotations["boxes"])
+
+
+@pytest.mark.parametrize("pad_crop", [-1, 5])
+def test_a_crop_that_leaves_nothing_is_refused(pad_crop):
+    inputs, annotations = _example(np.array([[1, 0, 3, 2]], np.float32))
+    with pytest.raises(ValueError, match=r"`pad_crop` .* must lie in 0 .. 4"):
+        data.transform_together(
+            np.random.default_rng(0), inputs, annotations, flip=True, pad_crop=pad_crop
+        )

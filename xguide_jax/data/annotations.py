@@ -1,0 +1,185 @@
+"""What happens to annotations before a model sees them, and annotators one simulates.
+
+Masks are `[N, H, W]`, non-zero inside. The truth is always kept beside what a simulated
+annotator delivers, so that guidance sees the one and metrics use the other.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from xguide_jax.data import datasets
+
+
+class SimulatedAnnotations(NamedTuple):
+    """What an imperfect annotator delivers, beside the truth.
+
+    Attributes:
+      region: [N, H, W], the masks as delivered.
+      region_valid: bool [N], False where no mask was delivered or none of it is left.
+      true_region: [N, H, W], the masks as they should be.
+    """
+
+    region: np.ndarray
+    region_valid: np.ndarray
+    true_region: np.ndarray
+
+
+def corrupt_masks(
+    rng: np.random.Generator,
+    masks: np.ndarray,
+    *,
+    shift: int = 0,
+    dilate: int = 0,
+    erode: int = 0,
+    drop: float = 0.0,
+) -> SimulatedAnnotations:
+    """Masks as a hurried annotator draws them: misplaced, too wide or tight, or absent.
+
+    Each mask is moved by whole pixels, uniform in -shift .. shift in each direction,
+    then grown by a radius uniform in -erode .. dilate (negative shrinks), in a square
+    neighbourhood, then withheld with probability `drop`.
+
+    Args:
+      rng: where the errors come from.
+      masks: [N, H, W], non-zero inside.
+      shift: the largest displacement in pixels.
+      dilate: the largest growth on each side in pixels.
+      erode: the largest loss on each side in pixels; the image border does not erode.
+      drop: in [0, 1], the probability that a mask is not delivered.
+
+    Returns:
+      The delivered masks (0 and 1, dtype of `masks`; 0 where not delivered), which of
+      them are valid, and a copy of the truth.
+
+    Raises:
+      ValueError: if a number of pixels is negative or `drop` no probability.
+    """
+    for name, pixels in {"shift": shift, "dilate": dilate, "erode": erode}.items():
+        if pixels < 0:
+            raise ValueError(f"`{name}` (={pixels}) must be at least 0 pixels.")
+    _check_fraction("drop", drop)
+    num_masks = len(masks)
+    moves = rng.integers(-shift, shift + 1, size=(num_masks, 2))
+    radii = rng.integers(-erode, dilate + 1, size=num_masks)
+    delivered = rng.random(num_masks) >= drop
+    noisy = np.zeros(masks.shape, bool)
+    for i in np.flatnonzero(delivered):
+        noisy[i] = _grow(_move(masks[i] != 0, moves[i]), int(radii[i]))
+    left = np.any(noisy, axis=(1, 2))
+    return SimulatedAnnotations(noisy.astype(masks.dtype), left, masks.copy())
+
+
+def dilate_boxes(
+    boxes: np.ndarray, *, fraction: float, shape: tuple[int, int]
+) -> np.ndarray:
+    """Boxes with a margin on each side, as a careless annotator would draw them.
+
+    The margin is floor(fraction * width) pixels left and right, floor(fraction *
+    height) above and below, so a fraction of 0.5 doubles both; then boxes are clipped.
+
+    Args:
+      boxes: [..., 4], `(x0, y0, x1, y1)` in pixels.
+      fraction: at least 0.
+      shape: `(H, W)` of the image.
+
+    Returns:
+      [..., 4], the dtype of `boxes`; empty boxes (padding) stay empty.
+
+    Raises:
+      ValueError: if `fraction` is negative.
+
+    Source: Rao et al., "Studying How to Efficiently and Effectively Guide Models with
+      Explanations", ICCV 2023, and its public code, which clips at W - 1 and H - 1;
+      here the last row and column can be covered.
+    """
+    if fraction < 0:
+        raise ValueError(f"`fraction` (={fraction}) must be at least 0.")
+    height, width = shape
+    size = boxes[..., 2:] - boxes[..., :2]
+    # 0.29 * 100 is 28.999...; the small number keeps what is whole.
+    margin = np.floor(fraction * size + 1e-6)
+    wider = np.concatenate([boxes[..., :2] - margin, boxes[..., 2:] + margin], axis=-1)
+    limits = np.array([width, height, width, height])
+    return np.clip(wider, 0, limits).astype(boxes.dtype)
+
+
+def keep_fraction(num_examples: int, *, fraction: float, seed: int) -> np.ndarray:
+    """Which examples are annotated when annotation is scarce.
+
+    Exactly floor(fraction * N + 1e-6) of them, and nested: with one seed, the examples
+    of a smaller fraction are among those of a larger one.
+
+    Args:
+      num_examples: N.
+      fraction: in [0, 1].
+      seed: decides the order in which examples are annotated.
+
+    Returns:
+      bool [N], to be joined with `region_valid` by `&`.
+
+    Raises:
+      ValueError: if `fraction` lies outside [0, 1].
+    """
+    _check_fraction("fraction", fraction)
+    rng = datasets.generator(datasets.Stream.ANNOTATED, seed)
+    kept = np.zeros(num_examples, bool)
+    num_kept = int(fraction * num_examples + 1e-6)
+    kept[rng.permutation(num_examples)[:num_kept]] = True
+    return kept
+
+
+def resize_mask(mask: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
+    """A mask on another grid, on which no annotated pixel is lost.
+
+    A cell is inside when any pixel that overlaps it is (area resizing with the maximum
+    in place of the mean), so masks of one pixel survive any shrinking. It errs on the
+    side of the annotation: masks grow by up to one cell.
+
+    Args:
+      mask: [..., H, W], non-zero inside.
+      shape: `(h, w)` of the new grid.
+
+    Returns:
+      [..., h, w] of 0 and 1, the dtype of `mask`.
+
+    Raises:
+      ValueError: if `shape` holds no cell.
+    """
+    if min(shape) < 1:
+        raise ValueError(f"`shape` (={shape}) must be two positive numbers, (h, w).")
+    rows = _overlap(mask.shape[-2], shape[0])
+    columns = _overlap(mask.shape[-1], shape[1])
+    touching = rows @ (mask != 0).astype(np.float32) @ columns.T
+    return (touching > 0).astype(mask.dtype)
+
+
+def _overlap(size: int, cells: int) -> np.ndarray:
+    """float32 [cells, size]: 1 where pixel and cell share more than a border."""
+    # In units of 1 / (size * cells), where all borders are whole numbers.
+    cell = np.arange(cells)[:, None] * size
+    pixel = np.arange(size)[None, :] * cells
+    overlapping = (cell < pixel + cells) & (pixel < cell + size)
+    return overlapping.astype(np.float32)
+
+
+def _move(mask: np.ndarray, by: np.ndarray) -> np.ndarray:
+    margin = int(np.max(np.abs(by)))
+    padded = np.pad(mask, margin)
+    top, left = margin - by
+    return padded[top : top + mask.shape[0], left : left + mask.shape[1]]
+
+
+def _grow(mask: np.ndarray, radius: int) -> np.ndarray:
+    if radius < 0:  # what is outside shrinks the mask by growing
+        return ~_grow(~mask, -radius)
+    size = 2 * radius + 1
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(mask, radius), (size, size)
+    )
+    return windows.any(axis=(-2, -1))
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"`{name}` (={value}) must lie in [0, 1].")

@@ -1,0 +1,188 @@
+"""Augmentation that moves an image and its annotations together.
+
+What is annotation in space is recognised by name and shape: names that end in 'boxes'
+hold `(x0, y0, x1, y1)` in pixels, half open, and other arrays that begin with `[H, W]`
+are maps. Everything else (a group, a token mark) is left alone. Moving the inputs only
+is the mistake this module is there to prevent.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+Annotations = dict[str, np.ndarray]
+Example = tuple[np.ndarray, Annotations]
+
+
+def transform_together(
+    rng: np.random.Generator,
+    inputs: np.ndarray,
+    annotations: Mapping[str, np.ndarray],
+    *,
+    flip: bool,
+    pad_crop: int,
+    pad_value: float = 0.0,
+) -> Example:
+    """A random flip and a random shift of one image and all that is known of it.
+
+    With probability 1/2, if `flip`, the image is mirrored; then it is moved by up to
+    `pad_crop` pixels in each direction, which is what padding by that much and cropping
+    at random to the old size does. Fix the keywords with `functools.partial` to pass it
+    to `make_batch`.
+
+    Args:
+      rng: where the two decisions come from.
+      inputs: [H, W, channels].
+      annotations: {name: array} of this one example, without the axis of examples.
+      flip: whether mirroring left and right leaves the label as it is; it does not for
+        digits.
+      pad_crop: the largest shift in pixels; 0 for none.
+      pad_value: what comes in from outside the image.
+
+    Returns:
+      inputs and annotations of the same shapes and dtypes; 'region_valid' and
+      'boxes_valid' are False where nothing of the annotation is left in the image.
+
+    Raises:
+      ValueError: if `pad_crop` is negative or not less than the image is wide and high.
+    """
+    if not 0 <= pad_crop < min(inputs.shape[:2]):
+        raise ValueError(
+            f"`pad_crop` (={pad_crop}) must lie in 0 .. {min(inputs.shape[:2]) - 1}."
+        )
+    # Both are drawn always, so that one option does not change the other's noise.
+    mirrored = rng.random() < 0.5
+    dy, dx = rng.integers(-pad_crop, pad_crop + 1, size=2).tolist()
+    annotations = dict(annotations)
+    if flip and mirrored:
+        inputs, annotations = flip_horizontally(inputs, annotations)
+    if dy or dx:
+        inputs, annotations = shift(
+            inputs, annotations, dy=dy, dx=dx, pad_value=pad_value
+        )
+    return inputs, annotations
+
+
+def flip_horizontally(
+    inputs: np.ndarray, annotations: Mapping[str, np.ndarray]
+) -> Example:
+    """An image and its annotations mirrored left and right.
+
+    Coordinates of boxes are rounded up to whole pixels first. That leaves the pixels
+    they cover as they are, and without it a box that ends within a pixel would cover
+    others after the flip. Of what lies on whole pixels this is its own inverse.
+
+    Args:
+      inputs: [H, W, channels].
+      annotations: {name: array} of this one example.
+
+    Returns:
+      inputs and annotations, shapes and dtypes unchanged.
+    """
+    width = inputs.shape[1]
+
+    def flip_boxes(boxes: np.ndarray) -> np.ndarray:
+        x0, y0, x1, y1 = np.moveaxis(np.ceil(boxes), -1, 0)
+        return np.stack([width - x1, y0, width - x0, y1], axis=-1).astype(boxes.dtype)
+
+    def flip_map(values: np.ndarray) -> np.ndarray:
+        return values[:, ::-1]
+
+    return flip_map(inputs), _in_space(annotations, inputs, flip_map, flip_boxes)
+
+
+def shift(
+    inputs: np.ndarray,
+    annotations: Mapping[str, np.ndarray],
+    *,
+    dy: int,
+    dx: int,
+    pad_value: float = 0.0,
+) -> Example:
+    """An image and its annotations moved down by `dy` and right by `dx` pixels.
+
+    Maps are filled with 0 (nothing is annotated outside the image) and boxes are cut at
+    the border. A box of which no pixel is left becomes 0 and, in 'boxes_valid', False;
+    'region_valid' becomes False when neither 'region' nor, where there is no region,
+    any box is left.
+
+    Args:
+      inputs: [H, W, channels].
+      annotations: {name: array} of this one example.
+      dy: pixels downwards, negative upwards, less than H in size.
+      dx: pixels to the right, negative to the left, less than W in size.
+      pad_value: what comes into the inputs from outside the image.
+
+    Returns:
+      inputs and annotations, shapes and dtypes unchanged.
+    """
+    height, width = inputs.shape[:2]
+
+    def shift_boxes(boxes: np.ndarray) -> np.ndarray:
+        limits = np.array([width, height, width, height])
+        # Cut first: what a box holds outside the image must not be moved into it.
+        moved = np.clip(boxes, 0, limits) + np.array([dx, dy, dx, dy])
+        moved = np.clip(moved, 0, limits)
+        kept = _covers_a_pixel(moved)[..., None]
+        return np.where(kept, moved, 0).astype(boxes.dtype)
+
+    def shift_map(values: np.ndarray) -> np.ndarray:
+        return _shift_map(values, dy, dx, 0)
+
+    moved = _in_space(annotations, inputs, shift_map, shift_boxes)
+    return _shift_map(inputs, dy, dx, pad_value), _still_valid(moved)
+
+
+def _in_space(
+    annotations: Mapping[str, np.ndarray],
+    inputs: np.ndarray,
+    move_map: Callable[[np.ndarray], np.ndarray],
+    move_boxes: Callable[[np.ndarray], np.ndarray],
+) -> Annotations:
+    moved = {}
+    for name, value in annotations.items():
+        array = np.asarray(value)
+        if name.endswith("boxes"):
+            moved[name] = move_boxes(array)
+        elif array.ndim >= 2 and array.shape[:2] == inputs.shape[:2]:
+            moved[name] = move_map(array)
+        else:
+            moved[name] = array
+    return moved
+
+
+def _shift_map(values: np.ndarray, dy: int, dx: int, fill: float) -> np.ndarray:
+    height, width = values.shape[:2]
+    moved = np.full_like(values, fill)
+    to = slice(max(dy, 0), height + min(dy, 0)), slice(max(dx, 0), width + min(dx, 0))
+    source = (
+        slice(max(-dy, 0), height + min(-dy, 0)),
+        slice(max(-dx, 0), width + min(-dx, 0)),
+    )
+    moved[to] = values[source]
+    return moved
+
+
+def _covers_a_pixel(boxes: np.ndarray) -> np.ndarray:
+    """Whether pixels ceil(x0) .. ceil(x1) - 1, and likewise for y, are any."""
+    whole = np.ceil(boxes)
+    return np.all(whole[..., :2] < whole[..., 2:], axis=-1)
+
+
+def _still_valid(annotations: Annotations) -> Annotations:
+    """Withdraws the validity of annotations of which nothing is left."""
+    left = dict(annotations)
+    boxes = left.get("boxes")
+    if boxes is not None and "boxes_valid" in left:
+        left["boxes_valid"] = left["boxes_valid"] & _covers_a_pixel(boxes)
+    if "region_valid" in left:
+        if "region" in left:
+            anything = np.any(left["region"] != 0)
+        elif boxes is not None:
+            anything = np.any(left.get("boxes_valid", _covers_a_pixel(boxes)))
+        else:
+            return left
+        left["region_valid"] = (left["region_valid"] * anything).astype(
+            left["region_valid"].dtype
+        )
+    return left
