@@ -1,0 +1,141 @@
+"""Lines, bands and the numbers in their legends."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from xguide_jax import reporting
+
+_FRACTIONS = np.array([0.0, 0.5, 1.0])
+
+
+def _legend(figure):
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def _bands(axis):
+    """(low, high) at each x of every band."""
+    bands = []
+    for band in axis.collections:
+        points = band.get_paths()[0].vertices
+        xs = np.unique(points[:, 0])
+        bands.append(
+            [
+                (points[points[:, 0] == x, 1].min(), points[points[:, 0] == x, 1].max())
+                for x in xs
+            ]
+        )
+    return bands
+
+
+def test_lines_are_means_and_bands_are_t_intervals():
+    rows = np.array([[1.0, 0.6, 0.0], [0.8, 0.2, 0.2]])
+    figure = reporting.curves({"guided": rows}, fractions=_FRACTIONS)
+    axis = figure.axes[0]
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), [0.9, 0.4, 0.1])
+    low, high = reporting.t_interval(rows)
+    np.testing.assert_allclose(_bands(axis)[0], np.stack([low, high], axis=-1))
+
+
+def test_areas_by_hand():
+    # Row 1: (1 + .6)/2 * .5 + (.6 + 0)/2 * .5 = 0.55; row 2: .25 + .1 = 0.35. Mean
+    # 0.45, s = 0.1414, half width 12.706 * 0.1414 / sqrt(2) = 1.2706.
+    rows = np.array([[1.0, 0.6, 0.0], [0.8, 0.2, 0.2]])
+    figure = reporting.curves({"guided": rows}, fractions=_FRACTIONS)
+    assert _legend(figure) == ["guided: 0.450 [-0.821, 1.721] (2 seeds)"]
+
+
+def test_the_area_of_a_constant_curve_is_its_height_whatever_the_span():
+    figure = reporting.curves({"a": np.full(3, 0.7)}, fractions=_FRACTIONS / 4)
+    assert _legend(figure) == ["a: 0.700 (one seed, no interval)"]
+
+
+def test_the_control_is_dashed_and_last():
+    figure = reporting.curves(
+        {"a": np.ones((2, 3)), "b": np.ones((2, 3))},
+        fractions=_FRACTIONS,
+        control=np.zeros((2, 3)),
+    )
+    lines = figure.axes[0].lines
+    assert [line.get_linestyle() for line in lines] == ["-", "-", "--"]
+    assert lines[-1].get_ydata().tolist() == [0, 0, 0]
+    assert _legend(figure)[-1].startswith("random order: 0.000")
+    assert len({line.get_color() for line in lines}) == 3
+
+
+def test_undefined_rows_are_left_out_and_counted():
+    rows = np.ones((4, 3))
+    rows[1, 2] = rows[3, 0] = np.nan
+    figure = reporting.curves({"a": rows}, fractions=_FRACTIONS)
+    assert _legend(figure) == ["a: 1.000 [1.000, 1.000] (2 seeds), 2 undefined"]
+    nothing = reporting.curves({"a": np.full((3, 3), np.nan)}, fractions=_FRACTIONS)
+    assert _legend(nothing) == ["a: undefined, 3 undefined"]
+    assert reporting.to_png(nothing, dpi=40)
+
+
+def test_another_interval_is_used_for_bands_and_areas():
+    rows = np.random.default_rng(0).random((50, 3))
+    interval_fn = functools.partial(reporting.bootstrap_interval, seed=3)
+    figure = reporting.curves(
+        {"a": rows},
+        fractions=_FRACTIONS,
+        interval_fn=interval_fn,
+        repetition="example",
+    )
+    expected = np.stack(interval_fn(rows), axis=-1)
+    np.testing.assert_allclose(_bands(figure.axes[0])[0], expected)
+    areas = (rows[:, :1] + 2 * rows[:, 1:2] + rows[:, 2:]) / 4
+    low, high = (bound[0] for bound in interval_fn(areas))
+    assert f"[{low:.3f}, {high:.3f}] (50 examples)" in _legend(figure)[0]
+
+
+def test_axes_are_labelled():
+    figure = reporting.curves(
+        {"a": np.ones(3)}, fractions=_FRACTIONS, y_label="accuracy", title="Removal"
+    )
+    axis = figure.axes[0]
+    assert axis.get_xlabel() == "fraction of features removed"
+    assert axis.get_ylabel() == "accuracy"
+    assert axis.get_title() == "Removal"
+
+
+def test_a_curve_of_another_length_is_refused():
+    with pytest.raises(ValueError, match=r"'a' has shape \(1, 4\); \[R, 3\] is needed"):
+        reporting.curves({"a": np.ones(4)}, fractions=_FRACTIONS)
+
+
+def test_training_has_a_panel_for_each_metric_and_one_legend():
+    steps = np.array([0, 10, 20])
+    figure = reporting.training_curves(
+        {
+            "unguided": {"loss": np.array([3.0, 2.0, 1.0])},
+            "guided": {"loss": np.ones((2, 3)), "energy": np.array([0.1, np.nan, 0.3])},
+        },
+        steps=steps,
+        labels={"loss": "task loss (nats)"},
+    )
+    assert [axis.get_ylabel() for axis in figure.axes] == ["task loss (nats)", "energy"]
+    loss, energy = figure.axes
+    assert loss.lines[0].get_ydata().tolist() == [3, 2, 1]
+    assert len(_bands(loss)) == 1  # one seed has no band
+    assert _legend(figure) == ["unguided", "guided"]
+    # An arm keeps its colour where another one is missing.
+    assert energy.lines[0].get_color() == loss.lines[1].get_color()
+    # What is undefined is a gap.
+    assert np.isnan(energy.lines[0].get_ydata()).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("num_metrics", [1, 2, 3, 4, 5])
+def test_training_leaves_no_empty_panel(num_metrics):
+    series = {f"metric {i}": np.arange(3.0) for i in range(num_metrics)}
+    figure = reporting.training_curves({"guided": series}, steps=np.arange(3))
+    assert len(figure.axes) == num_metrics
+
+
+def test_training_refuses_what_it_cannot_draw():
+    with pytest.raises(ValueError, match="`metrics` holds no metric"):
+        reporting.training_curves({"guided": {}}, steps=np.arange(3))
+    with pytest.raises(ValueError, match=r"'loss of guided' has shape \(1, 2\)"):
+        reporting.training_curves({"guided": {"loss": np.ones(2)}}, steps=np.arange(3))

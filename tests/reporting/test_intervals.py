@@ -1,0 +1,58 @@
+"""95 % intervals of means."""
+
+import numpy as np
+import pytest
+
+from xguide_jax import reporting
+
+
+def test_the_t_interval_by_hand():
+    # 1 .. 5: mean 3, s = sqrt(10 / 4), half width 2.776445 * s / sqrt(5) = 1.963243.
+    low, high = reporting.t_interval(np.arange(1.0, 6.0)[:, None])
+    np.testing.assert_allclose([low[0], high[0]], [1.036757, 4.963243], rtol=1e-6)
+
+
+def test_the_t_interval_covers_the_mean_in_95_of_100_cases():
+    samples = np.random.default_rng(0).normal(size=(5, 20_000))
+    low, high = reporting.t_interval(samples)
+    # The standard error of a share of 0.95 in 20,000 is 0.0015.
+    assert abs(np.mean((low < 0) & (high > 0)) - 0.95) < 0.006
+
+
+def test_the_bootstrap_agrees_with_theory_on_many_rows():
+    values = np.random.default_rng(0).normal(loc=2, scale=3, size=(2000, 2))
+    low, high = reporting.bootstrap_interval(values, seed=0, resamples=2000)
+    error = 1.96 * values.std(axis=0) / np.sqrt(2000)
+    np.testing.assert_allclose(low, values.mean(axis=0) - error, atol=0.01)
+    np.testing.assert_allclose(high, values.mean(axis=0) + error, atol=0.01)
+
+
+def test_the_bootstrap_is_decided_by_its_seed():
+    values = np.random.default_rng(0).normal(size=(20, 1))
+    first, again, other = (
+        reporting.bootstrap_interval(values, seed=seed)[0] for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_rows_that_agree_have_no_width():
+    values = np.full((6, 2), 0.25)
+    for low, high in (
+        reporting.t_interval(values),
+        reporting.bootstrap_interval(values, seed=0),
+    ):
+        np.testing.assert_allclose(low, 0.25, rtol=1e-12)
+        np.testing.assert_allclose(high, 0.25, rtol=1e-12)
+
+
+def test_one_row_has_no_interval():
+    for low, high in (
+        reporting.t_interval(np.ones((1, 3))),
+        reporting.bootstrap_interval(np.ones((1, 3)), seed=0),
+    ):
+        assert np.isnan(low).tolist() == np.isnan(high).tolist() == [True] * 3
+
+
+def test_a_bootstrap_without_draws_is_refused():
+    with pytest.raises(ValueError, match=r"`resamples` \(=0\) must be at least 1"):
+        reporting.bootstrap_interval(np.ones((2, 1)), seed=0, resamples=0)

@@ -1,0 +1,34 @@
+"""What comes out of a run: figures for a paper, tables, and one page that holds both.
+
+Everything takes NumPy arrays or plain values and returns a Matplotlib `Figure` or text;
+only `write_report` writes a file. Undefined values are counted and shown, not hidden.
+This package needs matplotlib and jinja2, of `xguide_jax[experiments]`.
+"""
+
+from xguide_jax.reporting.curve_figures import curves, training_curves
+from xguide_jax.reporting.formatting import format_table, format_value
+from xguide_jax.reporting.intervals import bootstrap_interval, t_interval
+from xguide_jax.reporting.map_figures import overlay, saliency_grid
+from xguide_jax.reporting.paired import (
+    Estimate,
+    paired_difference,
+    ratio_of_means,
+)
+from xguide_jax.reporting.report import write_report
+from xguide_jax.reporting.style import to_png
+
+__all__ = (
+    "Estimate",
+    "bootstrap_interval",
+    "curves",
+    "format_table",
+    "format_value",
+    "overlay",
+    "paired_difference",
+    "ratio_of_means",
+    "saliency_grid",
+    "t_interval",
+    "to_png",
+    "training_curves",
+    "write_report",
+)

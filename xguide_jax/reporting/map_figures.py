@@ -1,0 +1,242 @@
+"""Pictures of explanations: grids of maps on one scale, and maps over their images.
+
+Maps are signed. They share one diverging scale, centred at zero and printed, so that
+equal colours are equal numbers everywhere in a figure; a map that cannot be drawn is
+left blank with a note.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from xguide_jax.reporting import style
+
+_SCALE = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#b0b0b0")
+_OUTLINE = "#009E73"
+
+
+def saliency_grid(
+    images: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    *,
+    labels: Sequence[str],
+    captions: Mapping[str, Sequence[str]] | None = None,
+    regions: np.ndarray | None = None,
+    title: str | None = None,
+    quantile: float = 1.0,
+) -> Figure:
+    """The same images explained by several models or methods, on one scale.
+
+    Rows are images and columns are arms, after a first column with the input. The limit
+    of the scale is the `quantile` of |a| over all maps together.
+
+    Args:
+      images: [N, H, W, channels], one or three channels of any range; shown from the
+        least to the greatest value of all images.
+      maps: {arm: [N, H, W]}, signed attributions in any one unit.
+      labels: N texts, written beside the inputs.
+      captions: {arm: N texts} to write below the maps, e.g. a prediction or a score.
+      regions: [N, H, W], non-zero inside; outlined in every cell of its row.
+      title: above everything.
+      quantile: in (0, 1]; less than 1 saturates outliers, and the scale says so.
+
+    Returns:
+      A figure. A map of zeros is left white and noted as blank, one that is nowhere
+      finite as undefined; single pixels that are not finite are grey.
+
+    Raises:
+      ValueError: if shapes or lengths do not match, there is no map, or `quantile` lies
+        outside (0, 1].
+    """
+    maps = {arm: np.asarray(values, float) for arm, values in maps.items()}
+    _check_grid(images, maps, labels)
+    limit, saturated = _shared_limit(maps.values(), quantile)
+    rows, columns = len(images), 1 + len(maps)
+    height = 1.3 if captions else 1.1
+    figure = Figure(
+        figsize=(1.15 * columns + 1.0, height * rows + (0.7 if title else 0.4)),
+        layout="constrained",
+    )
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for row, picture in enumerate(_displayable(images)):
+        _draw_picture(axes[row, 0], picture)
+        axes[row, 0].set_ylabel(labels[row], fontsize=style.SMALL)
+        for axis, (arm, values) in zip(axes[row, 1:], maps.items(), strict=True):
+            _draw_map(axis, values[row], limit)
+            if captions and arm in captions:
+                axis.set_xlabel(captions[arm][row], fontsize=style.SMALL)
+        if regions is not None:
+            for axis in axes[row]:
+                _draw_outline(axis, regions[row])
+    for axis, name in zip(axes[0], ["input", *maps], strict=True):
+        axis.set_title(name, fontsize=style.NORMAL)
+    _draw_scale(figure, axes.ravel(), limit, saturated)
+    if title:
+        figure.suptitle(title, fontsize=style.LARGE)
+    return style.literal(figure)
+
+
+def overlay(
+    image: np.ndarray,
+    attributions: np.ndarray,
+    *,
+    region: np.ndarray | None = None,
+    title: str | None = None,
+    limit: float | None = None,
+) -> Figure:
+    """One map laid over its image: the colours of the scale, shaded by the image.
+
+    shown = colour(a) (0.75 + 0.25 grey). Where nothing is attributed the scale is
+    white, so the image shows as itself, in light greys that leave colours legible.
+
+    Args:
+      image: [H, W, channels], one or three channels of any range.
+      attributions: [H, W], signed.
+      region: [H, W], non-zero inside; outlined.
+      title: above the image.
+      limit: where the scale ends; the largest |a| if None. Figures that are to be
+        compared need one number.
+
+    Returns:
+      A figure with the scale at its side, and a note if the map is blank or undefined.
+
+    Raises:
+      ValueError: if shapes do not match or `limit` is not positive.
+    """
+    values = np.asarray(attributions, float)
+    _check_grid(image[None], {"attributions": values[None]}, [""])
+    if limit is not None and not limit > 0:
+        raise ValueError(f"`limit` (={limit}) must be positive.")
+    largest, _ = _shared_limit([values], 1.0)
+    limit = largest if limit is None else limit
+    figure = Figure(figsize=(3.6, 3.0), layout="constrained")
+    axis = figure.subplots()
+    grey = 0.75 + 0.25 * _displayable(image[None])[0].mean(axis=-1, keepdims=True)
+    note = _note(values)
+    if note:
+        axis.set_xlabel(note, fontsize=style.SMALL)
+        _draw_picture(axis, grey)
+    else:
+        in_scale = Normalize(-limit, limit)(np.ma.masked_invalid(values))
+        _draw_picture(axis, grey * _SCALE(in_scale)[..., :3])
+    if region is not None:
+        _draw_outline(axis, region)
+    if title:
+        axis.set_title(title, fontsize=style.LARGE)
+    _draw_scale(figure, [axis], limit, largest > limit)
+    return style.literal(figure)
+
+
+def _check_grid(
+    images: np.ndarray, maps: Mapping[str, np.ndarray], labels: Sequence[str]
+) -> None:
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise ValueError(f"images of shape {images.shape[1:]} are not [H, W, 1 or 3].")
+    if not maps:
+        raise ValueError("`maps` holds no map.")
+    for arm, values in maps.items():
+        if values.shape != images.shape[:3]:
+            raise ValueError(
+                f"the maps of {arm!r} have shape {values.shape}, the images "
+                f"{images.shape[:3]}."
+            )
+    if len(labels) != len(images):
+        raise ValueError(f"`labels` has {len(labels)} texts for {len(images)} images.")
+
+
+def _shared_limit(maps: Iterable[np.ndarray], quantile: float) -> tuple[float, bool]:
+    """The end of the scale, and whether anything lies beyond it."""
+    if not 0 < quantile <= 1:
+        raise ValueError(f"`quantile` (={quantile}) must lie in (0, 1].")
+    magnitudes = np.abs(np.concatenate([values.ravel() for values in maps]))
+    magnitudes = magnitudes[np.isfinite(magnitudes)]
+    largest = float(magnitudes.max(initial=0.0))
+    if largest == 0:
+        return 1.0, False
+    # Of maps that are mostly zero, so may be the quantile.
+    limit = float(np.quantile(magnitudes, quantile)) or largest
+    return limit, limit < largest
+
+
+def _displayable(images: np.ndarray) -> np.ndarray:
+    """Images as [N, H, W, channels] in [0, 1], one range for all."""
+    images = np.nan_to_num(np.asarray(images, float), posinf=0.0, neginf=0.0)
+    low, high = images.min(), images.max()
+    return (images - low) / (high - low) if high > low else np.zeros_like(images)
+
+
+def _note(values: np.ndarray) -> str | None:
+    if not np.isfinite(values).any():
+        return "undefined map"
+    return None if np.any(values != 0) else "blank map"
+
+
+def _bare(axis: Axes) -> None:
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set(color="#999999", linewidth=0.6)
+
+
+def _draw_picture(axis: Axes, picture: np.ndarray) -> None:
+    shown = picture[..., 0] if picture.shape[-1] == 1 else picture
+    axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    _bare(axis)
+
+
+def _draw_map(axis: Axes, values: np.ndarray, limit: float) -> None:
+    note = _note(values)
+    shown = np.zeros_like(values) if note else np.ma.masked_invalid(values)
+    colours = "Greys" if note else _SCALE  # 0 is white at the end of the greys
+    low = 0 if note else -limit
+    axis.imshow(shown, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
+    if note:
+        axis.text(
+            *(0.5, 0.5, note),
+            transform=axis.transAxes,
+            ha="center",
+            va="center",
+            fontsize=style.SMALL,
+            color="#666666",
+            zorder=4,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )
+    _bare(axis)
+
+
+def _draw_outline(axis: Axes, region: np.ndarray) -> None:
+    """Along pixel edges: a contour would cut the corners of boxes."""
+    inside = np.pad(np.asarray(region) != 0, 1)
+    above = np.argwhere(inside[1:, 1:-1] != inside[:-1, 1:-1]) - 0.5
+    left = np.argwhere(inside[1:-1, 1:] != inside[1:-1, :-1]) - 0.5
+    segments = [[(x, y), (x + 1, y)] for y, x in above]
+    segments += [[(x, y), (x, y + 1)] for y, x in left]
+    axis.add_collection(
+        LineCollection(segments, colors=_OUTLINE, linewidths=1.2, capstyle="projecting")
+    )
+
+
+def _draw_scale(
+    figure: Figure, axes: Iterable[Axes], limit: float, saturated: bool
+) -> None:
+    scale = ScalarMappable(Normalize(-limit, limit), _SCALE)
+    bar = figure.colorbar(
+        scale,
+        ax=axes,
+        ticks=[-limit, 0, limit],
+        format=lambda value, _: f"{value:.2g}".replace("-", "\u2212"),
+        extend="both" if saturated else "neither",
+        extendfrac=0.03,
+        shrink=min(1.0, 3.0 / figure.get_figheight()),
+        aspect=25,
+        pad=0.02,
+    )
+    label = "attribution, values beyond saturate" if saturated else "attribution"
+    bar.set_label(label, fontsize=style.SMALL)
+    bar.ax.tick_params(labelsize=style.SMALL, length=2)
+    bar.outline.set(linewidth=0.5, edgecolor="#999999")

@@ -1,0 +1,64 @@
+"""How all figures look: small legible type, quiet axes, and colours for everyone.
+
+The palette is the one of Okabe and Ito, whose colours the colour-blind can tell apart.
+Nothing here touches Matplotlib's global settings.
+"""
+
+import io
+from collections.abc import Iterable
+from typing import TypeVar
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from xguide_jax.reporting import formatting
+
+Item = TypeVar("Item")
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+CONTROL = "#666666"
+SMALL, NORMAL, LARGE = 8, 9, 10  # points
+
+
+def coloured(items: Iterable[Item]) -> list[tuple[Item, str]]:
+    """Each item with its colour; from the eighth on, colours repeat."""
+    return [(item, PALETTE[i % len(PALETTE)]) for i, item in enumerate(items)]
+
+
+def finish_axis(axis: Axes, *, x_label: str, y_label: str) -> None:
+    """Labels in readable type, no box, and a faint grid to read values by."""
+    axis.set_xlabel(x_label, fontsize=NORMAL)
+    axis.set_ylabel(y_label, fontsize=NORMAL)
+    axis.tick_params(labelsize=SMALL, length=3, color="#999999")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color("#999999")
+    axis.grid(color="#e6e6e6", linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def literal(figure: Figure) -> Figure:
+    """The figure with every text shown as it is, a dollar sign too.
+
+    Names come from data sets and configurations: they are not formulas, and control
+    characters in them are written out.
+    """
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(formatting.printable(text.get_text()))
+    return figure
+
+
+def to_png(figure: Figure, *, dpi: int = 200) -> bytes:
+    """The figure as the bytes of a PNG file, equal for equal figures.
+
+    Args:
+      figure: any.
+      dpi: pixels an inch.
+
+    Returns:
+      What `write_report` takes; also fit for a file.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
