@@ -1,0 +1,345 @@
+"""The loop asks the device rarely, stops in time, and resumes as if never stopped."""
+
+import functools
+import math
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from xguide_jax import attributions, guidance, ops, testing, training
+from xguide_jax.types import GuidanceTerm, TermOutput, TrainState
+
+
+def toy_state(step=0):
+    return TrainState(
+        step=jnp.int32(step),
+        params={"model": jnp.zeros(()), "guidance": {}},
+        model_state=(),
+        guidance_state={},
+        opt_state=(),
+        key=jax.random.key(0),
+        nonfinite=jnp.int32(0),
+    )
+
+
+@jax.jit
+def toy_step(state, batch):
+    """Adds up 'inputs' []; a batch that is not finite is skipped, as in training."""
+    value = batch["inputs"]
+    skip = ~jnp.isfinite(value)
+    flag = skip.astype(jnp.float32)
+    total = state.params["model"] + jnp.where(skip, 0.0, value)
+    state = state._replace(
+        step=state.step + 1,
+        params={"model": total, "guidance": {}},
+        nonfinite=jnp.where(skip, state.nonfinite + 1, 0),
+    )
+    metrics = {"loss": value, "nonfinite/task": flag, "nonfinite/gradient": flag}
+    return state, metrics
+
+
+def toy_batches(*values):
+    return lambda step: {"inputs": np.float32(values[step])}
+
+
+def fit_toy(values, *, step=0, **options):
+    options = {"num_steps": len(values), "log_every": 2, **options}
+    return training.fit(toy_step, toy_state(step), toy_batches(*values), **options)
+
+
+def test_records_are_means_of_their_windows_and_the_last_may_be_short():
+    records = []
+    state = fit_toy([1.0, 2.0, 3.0, 5.0, 7.0], on_log=records.append)
+    # (1 + 2) / 2, (3 + 5) / 2 and 7 / 1.
+    assert [(r["step"], r["loss"]) for r in records] == [(2, 1.5), (4, 4.0), (5, 7.0)]
+    assert (int(state.step), float(state.params["model"])) == (5, 18.0)
+
+
+def test_what_is_not_finite_is_counted_and_left_out_of_means():
+    records = []
+    fit_toy([1.0, math.nan, math.inf, math.nan], on_log=records.append)
+    first, second = records
+    expected = {"nonfinite": 1, "nonfinite/task": 1, "nonfinite/gradient": 1}
+    assert first == {"step": 2, "loss": 1.0, **expected}
+    assert math.isnan(second["loss"])
+    assert second["nonfinite"] == 2
+
+
+def test_flags_of_one_step_are_one_skipped_step():
+    def step(state, batch):
+        state, metrics = toy_step(state, batch)
+        metrics["nonfinite/task"] = jnp.float32(state.step == 1)
+        metrics["nonfinite/gradient"] = jnp.float32(state.step <= 2)
+        return state, metrics
+
+    records = []
+    training.fit(
+        step, toy_state(), toy_batches(*range(4)), num_steps=4, log_every=4,
+        on_log=records.append,
+    )  # fmt: skip
+    (record,) = records
+    assert record["nonfinite"] == 2
+    assert (record["nonfinite/task"], record["nonfinite/gradient"]) == (1, 2)
+
+
+def test_the_device_is_asked_once_a_window(monkeypatch):
+    fetched = []
+    device_get = jax.device_get
+    monkeypatch.setattr(
+        jax, "device_get", lambda tree: fetched.append(tree) or device_get(tree)
+    )
+    with jax.transfer_guard_device_to_host("disallow"):
+        fit_toy([1.0] * 12, log_every=5, progress=lambda *_: None)
+    assert len(fetched) == 3  # at steps 5, 10 and 12
+
+
+def test_it_saves_at_multiples_and_at_the_end_after_the_record():
+    events = []
+    fit_toy(
+        [1.0] * 9,
+        save_every=4,
+        on_log=lambda record: events.append(record["step"]),
+        on_save=lambda state: events.append(f"saved {int(state.step)}"),
+    )
+    assert events == [2, 4, "saved 4", 6, 8, "saved 8", 9, "saved 9"]
+
+
+def test_without_save_every_it_saves_at_the_end_only():
+    saved = []
+    fit_toy([1.0] * 4, on_save=lambda state: saved.append(int(state.step)))
+    assert saved == [4]
+
+
+@pytest.mark.parametrize("step", [3, 5])
+def test_a_state_that_is_there_already_is_returned_as_it_is(step):
+    never = lambda *_: pytest.fail("was called")
+    state = toy_state(step)
+    result = training.fit(
+        toy_step, state, never, num_steps=3, on_log=never, on_save=never,
+        progress=never,
+    )  # fmt: skip
+    assert result is state
+
+
+def test_progress_gets_the_speed_that_records_leave_out():
+    calls, records = [], []
+    fit_toy([1.0] * 4, on_log=records.append, progress=lambda *call: calls.append(call))
+    assert [(step, record) for step, _, record in calls] == [
+        (record["step"], record) for record in records
+    ]
+    assert all(speed > 0 for _, speed, _ in calls)
+    assert set(records[0]) == {
+        "step", "loss", "nonfinite", "nonfinite/task", "nonfinite/gradient",
+    }  # fmt: skip
+
+
+def test_batches_are_made_in_order_once_each_by_one_thread_two_ahead():
+    made, threads, used = [], set(), []
+
+    def batch_at(step):
+        made.append(step)
+        threads.add(threading.get_ident())
+        return {"inputs": np.float32(step)}
+
+    def step(state, batch):
+        used.append(int(batch["inputs"]))
+        assert len(made) <= len(used) + 2
+        return toy_step(state, batch)
+
+    training.fit(step, toy_state(3), batch_at, num_steps=9, log_every=2)
+    assert made == used == [3, 4, 5, 6, 7, 8]
+    assert len(threads) == 1
+    assert threads != {threading.get_ident()}
+
+
+def batch_threads():
+    return [t for t in threading.enumerate() if t.name.startswith("batches")]
+
+
+def test_an_error_in_a_batch_is_raised_after_the_steps_before_it():
+    records = []
+
+    def batch_at(step):
+        if step == 4:
+            raise OSError("disk is gone")
+        return {"inputs": np.float32(1)}
+
+    with pytest.raises(OSError, match="disk is gone"):
+        training.fit(
+            toy_step, toy_state(), batch_at, num_steps=9, log_every=2,
+            on_log=records.append,
+        )  # fmt: skip
+    assert [record["step"] for record in records] == [2, 4]
+    assert batch_threads() == []
+
+
+def test_an_error_in_a_callback_ends_the_thread_without_further_batches():
+    made = []
+
+    def batch_at(step):
+        made.append(step)
+        return {"inputs": np.float32(1)}
+
+    def on_log(record):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(
+            toy_step, toy_state(), batch_at, num_steps=99, log_every=2, on_log=on_log
+        )
+    assert batch_threads() == []
+    assert len(made) <= 4
+
+
+def test_too_many_skipped_steps_in_a_row_stop_the_run_after_a_save():
+    saved, records = [], []
+    values = [1.0, 2.0, 4.0] + [math.nan] * 5
+    with pytest.raises(
+        training.NonFiniteError,
+        match=r"^3 steps in a row up to step 6 .*'task' \(2 times\)\. Param",
+    ):
+        fit_toy(
+            values,
+            max_consecutive_nonfinite=3,
+            on_save=saved.append,
+            on_log=records.append,
+        )
+    (state,) = saved
+    assert (int(state.step), float(state.params["model"])) == (6, 7.0)
+    assert [record["step"] for record in records] == [2, 4, 6]
+
+
+def test_fewer_skipped_steps_in_a_row_do_not_stop_it():
+    values = [math.nan, math.nan, 1.0, math.nan, math.nan, 1.0] * 2
+    state = fit_toy(values, max_consecutive_nonfinite=3, log_every=1)
+    assert float(state.params["model"]) == 4.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_steps": -1}, r"`num_steps` \(=-1\) must be at least 0"),
+        ({"log_every": 0}, r"`log_every` \(=0\) must be at least 1"),
+        ({"save_every": 0}, r"`save_every` \(=0\) must be at least 1"),
+        (
+            {"max_consecutive_nonfinite": 0},
+            r"`max_consecutive_nonfinite` \(=0\) must be at least 1",
+        ),
+        (
+            {"save_every": 5},
+            r"`save_every` \(=5\) must be a multiple of `log_every` \(=2\)",
+        ),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit_toy([1.0], **options)
+
+
+SALIENCY = guidance.saliency_guided(
+    mask_fraction=0.5,
+    fill=functools.partial(ops.uniform_range_fill, axes=(1, 2, 3)),
+    rank_fn=ops.signed_channel_mean,
+    score_fn=attributions.target_log_probability,
+)
+
+
+def failing_term():
+    """Mean logit squared; its loss or its gradient is NaN where the batch says so."""
+
+    def apply(params, state, context):
+        del params
+        mean = jnp.mean(jnp.square(context.output.logits), axis=-1)
+        # sqrt has an infinite slope at 0, times the 0 inside: a gradient of NaN.
+        failure = context.batch["failure"]
+        no_slope = jnp.sqrt(jnp.where(failure == 2, 0.0 * mean, 1.0))
+        loss = jnp.where(failure == 1, jnp.nan, mean)
+        loss = loss + jnp.where(failure == 2, no_slope, 0.0)
+        return TermOutput(loss, jnp.ones_like(loss), state)
+
+    return GuidanceTerm(lambda key, batch: ((), ()), apply)
+
+
+def batch_at(step, *, failure=0):
+    rng = np.random.default_rng(step)
+    return {
+        "inputs": rng.normal(size=(4, 6, 6, 2)).astype(np.float32),
+        "labels": rng.integers(0, 3, 4).astype(np.int32),
+        "failure": np.full(4, failure, np.int32),
+    }
+
+
+@functools.cache
+def real_run():
+    """(a compiled step of two terms, its initial state)."""
+    terms = {"saliency": SALIENCY, "failing": failing_term()}
+    apply_fn, params, model_state = testing.smooth_network(jax.random.key(0))
+    optimizer = optax.sgd(0.05, momentum=0.9)
+    state = training.init_train_state(
+        jax.random.key(1), params, model_state, terms, optimizer, batch_at(0)
+    )
+    return jax.jit(training.make_train_step(apply_fn, terms, optimizer)), state
+
+
+def as_bytes(state):
+    state = state._replace(key=jax.random.key_data(state.key))
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+
+
+def run_in(directory, batch_at=batch_at, **options):
+    """What the same command with the same directory does."""
+    step, initial = real_run()
+    checkpoints, log = directory / "checkpoints", directory / "metrics.jsonl"
+    state = training.restore_checkpoint(checkpoints, initial, config={}) or initial
+    training.truncate_log(log, lambda record: record["step"] <= int(state.step))
+    return training.fit(
+        step,
+        state,
+        batch_at,
+        on_log=functools.partial(training.append_record, log),
+        on_save=functools.partial(training.save_checkpoint, checkpoints, config={}),
+        **{"num_steps": 13, "log_every": 2, "save_every": 4, **options},
+    )
+
+
+@pytest.mark.parametrize("stop", [3, 7, 12])
+def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(stop, tmp_path):
+    def until_stopped(step):
+        if step == stop:
+            raise OSError("power")
+        return batch_at(step)
+
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    whole = run_in(tmp_path / "whole")
+    with pytest.raises(OSError, match="power"):
+        run_in(tmp_path / "stopped", until_stopped)
+    resumed = run_in(tmp_path / "stopped")
+
+    assert as_bytes(resumed) == as_bytes(whole)
+    logs = [tmp_path / name / "metrics.jsonl" for name in ("whole", "stopped")]
+    assert logs[0].read_bytes() == logs[1].read_bytes()
+    records = training.read_records(logs[1])
+    assert [r["step"] for r in records] == [2, 4, 6, 8, 10, 12, 13]
+
+
+@pytest.mark.parametrize(("failure", "name"), [(1, "failing"), (2, "gradient")])
+def test_a_failing_term_is_named_and_the_checkpoint_is_good(failure, name, tmp_path):
+    step, state = real_run()
+    fails_from_5 = lambda n: batch_at(n, failure=failure if n >= 5 else 0)
+    with pytest.raises(
+        training.NonFiniteError, match=rf"^3 steps in a row .* record: '{name}' \("
+    ):
+        run_in(tmp_path, fails_from_5, max_consecutive_nonfinite=2)
+    for n in range(5):
+        state, _ = step(state, batch_at(n))
+    checkpoint = training.restore_checkpoint(
+        tmp_path / "checkpoints", real_run()[1], config={}
+    )
+    counters = {"step": checkpoint.step, "nonfinite": checkpoint.nonfinite}
+    assert (int(checkpoint.step), int(checkpoint.nonfinite)) == (8, 3)
+    assert as_bytes(checkpoint) == as_bytes(state._replace(**counters))
