@@ -1,0 +1,1 @@
+"""Experiments: one file each, with a header that says what it measures."""

@@ -1,0 +1,244 @@
+"""Training one arm of an experiment, or the rest of it, and keeping what it gave."""
+
+import functools
+import io
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+import safetensors.numpy
+import tqdm
+
+from experiments import common
+from xguide_jax import data, training
+from xguide_jax.types import ApplyFn, PyTree, TaskLoss, Terms, TrainState
+
+
+class Problem(NamedTuple):
+    """What an arm is trained on, apart from its terms; one for each seed."""
+
+    apply_fn: ApplyFn
+    params: PyTree
+    model_state: PyTree
+    batch_at: Callable[[int], Any]
+    optimizer: optax.GradientTransformation
+    task_loss: TaskLoss = training.softmax_cross_entropy
+
+
+def train_arm(
+    run: common.Run, arm: str, terms: Terms, problem: Problem, *, seed: int
+) -> tuple[TrainState, float]:
+    """Trains one arm, or the rest of it, and keeps its weights.
+
+    Args:
+      run: the open run.
+      arm: its name.
+      terms: {name: GuidanceTerm}; {} is the unguided arm.
+      problem: network, data and optimiser, the same for all arms of a seed.
+      seed: of this repetition.
+
+    Returns:
+      (final state, images a second of the steps taken now; NaN if there were none).
+    """
+    config = run.config
+    state = training.init_train_state(
+        jax.random.key(seed),
+        problem.params,
+        problem.model_state,
+        terms,
+        problem.optimizer,
+        problem.batch_at(0),
+    )
+    checkpoints = run.path / "checkpoints" / f"{arm}-{seed}"
+    identity = {**common.plain(config), "arm": arm, "seed": seed}
+    save = lambda state: training.save_checkpoint(checkpoints, state, config=identity)
+    restored = training.restore_checkpoint(checkpoints, state, config=identity)
+    state = state if restored is None else restored
+    begin = int(state.step)
+    log = run.path / "metrics.jsonl"
+    mine = {"arm": arm, "seed": seed}
+    if run.is_writer and log.exists():
+        keep = lambda record: {**record, **mine} != record or record["step"] <= begin
+        training.truncate_log(log, keep)
+    step = training.data_parallel(
+        training.make_train_step(
+            problem.apply_fn,
+            terms,
+            problem.optimizer,
+            task_loss=problem.task_loss,
+            axis_name="batch",
+        ),
+        how=config.how,
+        devices=common.chosen_devices(config),
+    )
+    rates: list[float] = []
+    with progress_bar(f"{arm}, seed {seed}", begin, config.num_steps, run) as bar:
+
+        def progress(step: int, steps_per_second: float, record: Mapping) -> None:
+            rates.append(steps_per_second * config.batch_size)
+            bar.update(step - bar.n)
+            bar.set_postfix_str(f"loss {record['loss']:.3f}")
+
+        state = training.fit(
+            step,
+            state,
+            problem.batch_at,
+            num_steps=config.num_steps,
+            log_every=config.log_every,
+            on_log=functools.partial(_log, log, mine) if run.is_writer else None,
+            save_every=config.save_every,
+            on_save=save,
+            progress=progress,
+        )
+    if run.is_writer:
+        save_model(run.path / "models" / f"{arm}-{seed}" / "model.safetensors", state)
+    # The first window holds the compilation.
+    return state, float(np.median(rates[1:])) if len(rates) > 1 else float("nan")
+
+
+def _log(
+    path: pathlib.Path, mine: Mapping[str, Any], record: Mapping[str, Any]
+) -> None:
+    training.append_record(path, {**mine, **record})
+
+
+def progress_bar(label: str, begin: int, end: int, run: common.Run) -> tqdm.tqdm:
+    """A bar with the arm, its loss and the time left, on the writing process only.
+
+    Args:
+      label: in front of the bar.
+      begin: the step it starts at.
+      end: the step it ends at.
+      run: the open run.
+
+    Returns:
+      A tqdm bar, to be closed.
+    """
+    return tqdm.tqdm(
+        desc=f"{label:>28}",
+        initial=begin,
+        total=end,
+        unit="step",
+        disable=not run.is_writer,
+        dynamic_ncols=True,
+    )
+
+
+def batch_sampler(
+    dataset: data.Dataset, config: common.RunConfig, *, seed: int
+) -> Callable[[int], Any]:
+    """Batch n of this process as a function of n, so that resuming needs no state.
+
+    Args:
+      dataset: the training part.
+      config: the flags.
+      seed: of this repetition.
+
+    Returns:
+      step -> batch.
+    """
+
+    def batch_at(step: int) -> dict[str, np.ndarray]:
+        indices = data.batch_indices(
+            len(dataset.labels),
+            batch_size=config.batch_size,
+            seed=seed,
+            step=step,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        return data.make_batch(dataset, indices, seed=seed, step=step)
+
+    return batch_at
+
+
+def make_evaluation(
+    apply_fn: ApplyFn, config: common.RunConfig, *, batch_size: int = 512
+) -> Callable[[TrainState, data.Dataset], float]:
+    """Accuracy on a whole data set, in eval mode.
+
+    Args:
+      apply_fn: the network.
+      config: the flags.
+      batch_size: images at once.
+
+    Returns:
+      `(state, dataset) -> accuracy`.
+    """
+    step = training.data_parallel(
+        training.make_eval_step(apply_fn, axis_name="batch"),
+        how=config.how,
+        devices=common.chosen_devices(config),
+    )
+
+    def evaluate(state: TrainState, dataset: data.Dataset) -> float:
+        results = [
+            jax.device_get(step(state, batch))
+            for batch in data.eval_batches(dataset, batch_size=batch_size)
+        ]
+        weight = sum(float(r["weight"]) for r in results)
+        return sum(float(r["accuracy"] * r["weight"]) for r in results) / weight
+
+    return evaluate
+
+
+def save_model(path: pathlib.Path, state: TrainState) -> None:
+    """The network's weights as safetensors, readable without this library.
+
+    Args:
+      path: of the file.
+      state: the trained state; guidance parameters are left out.
+    """
+    names = jax.tree_util.tree_leaves_with_path(
+        {"params": state.params["model"], "model_state": state.model_state}
+    )
+    arrays = {
+        jax.tree_util.keystr(name, simple=True, separator="."): np.asarray(leaf)
+        for name, leaf in names
+    }
+    common.write_bytes(path, safetensors.numpy.save(arrays))
+
+
+def save_result(
+    run: common.Run, arm: str, seed: int, *, numbers: Mapping[str, Any], arrays: Mapping
+) -> None:
+    """Keeps what was measured of one finished arm.
+
+    Args:
+      run: the open run.
+      arm: its name.
+      seed: of this repetition.
+      numbers: JSON values.
+      arrays: {name: array}, for the figures.
+    """
+    path = run.path / "results" / f"{arm}-{seed}.json"
+    buffer = io.BytesIO()
+    values: dict[str, Any] = {k: np.asarray(v) for k, v in arrays.items()}
+    np.savez_compressed(buffer, **values)
+    common.write_bytes(path.with_suffix(".npz"), buffer.getvalue())
+    # Last, because its presence says that the arm is finished.
+    training.write_json(path, dict(numbers))
+
+
+def load_result(run: common.Run, arm: str, seed: int) -> tuple[dict, dict] | None:
+    """What `save_result` kept.
+
+    Args:
+      run: the open run.
+      arm: its name.
+      seed: of this repetition.
+
+    Returns:
+      (numbers, arrays), or None if the arm is not finished.
+    """
+    path = run.path / "results" / f"{arm}-{seed}.json"
+    numbers = common.read_json(path)
+    if numbers is None:
+        return None
+    # JSON knows no NaN; an undefined number was written as null.
+    numbers = {k: np.nan if v is None else v for k, v in numbers.items()}
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as archive:
+        return numbers, dict(archive)

@@ -1,0 +1,233 @@
+"""The flags and the run directory that every experiment shares.
+
+A run directory holds
+    config.json              what was asked for, the versions, the commit, the command
+    metrics.jsonl            a record every `log_every` steps, of every arm and seed
+    checkpoints/<arm>-<seed> the last good steps
+    results/<arm>-<seed>.*   what was measured, once an arm is finished
+    models/<arm>-<seed>/     model.safetensors
+    figures/, metrics.json, report.html
+
+The same command with the same `--run-dir` goes on where it was.
+"""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import jax
+import tyro
+
+from xguide_jax import training
+
+VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "chex", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """The flags that every experiment has."""
+
+    run_dir: pathlib.Path | None = None
+    """Where the run is written and resumed from; runs/<name>-<time> if left out."""
+    seed: int = 0
+    """The first seed: of the split, the initial weights, the batches and the noise."""
+    seeds: int = 1
+    """How many seeds to repeat every arm with."""
+    num_steps: int = 300
+    """Training steps of each arm."""
+    batch_size: int = 64
+    """Examples a step, over all devices and hosts."""
+    log_every: int = 20
+    """Steps between two records in metrics.jsonl; metrics are fetched only then."""
+    save_every: int = 100
+    """Steps between two checkpoints, a multiple of `log_every`."""
+    how: Literal["pmap", "shard_map", "jit"] = "pmap"
+    """How the step is lifted over the devices."""
+    num_devices: int | None = None
+    """How many devices to use; all if left out."""
+    distributed: bool = False
+    """Join the other hosts of the job first (TPU pods, SLURM, Open MPI, Kubernetes)."""
+
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+class Run(NamedTuple):
+    """An opened run directory."""
+
+    name: str
+    path: pathlib.Path
+    config: RunConfig
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this process writes logs, results and the report."""
+        return jax.process_index() == 0
+
+
+def main(config_type: type[Config], run_experiment: Callable[[Config], None]) -> None:
+    """Reads the flags, prepares JAX and runs the experiment.
+
+    Args:
+      config_type: the experiment's frozen dataclass.
+      run_experiment: config -> None.
+    """
+    config = tyro.cli(config_type, description=sys.modules["__main__"].__doc__)
+    prepare(config)
+    run_experiment(config)
+
+
+def prepare(config: RunConfig) -> None:
+    """Joins the other hosts if asked to, and keeps compiled programs between runs.
+
+    Args:
+      config: the flags.
+    """
+    if config.distributed:
+        jax.distributed.initialize()
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = pathlib.Path.home() / ".cache" / "xguide_jax"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def open_run(config: RunConfig, *, name: str) -> Run:
+    """Creates the run directory, or reopens it if its configuration is the same.
+
+    Args:
+      config: the flags.
+      name: the experiment's.
+
+    Returns:
+      The run, with config.json written.
+
+    Raises:
+      ValueError: if the directory holds a run of another configuration, naming the
+        field, or num_steps is too small to be logged.
+    """
+    if config.save_every % config.log_every:
+        raise ValueError(
+            f"`save_every` (={config.save_every}) must be a multiple of `log_every` "
+            f"(={config.log_every})."
+        )
+    path = config.run_dir
+    if path is None:
+        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        path = pathlib.Path("runs") / f"{name}-{now}"
+    path.mkdir(parents=True, exist_ok=True)
+    run = Run(name, path, config)
+    wanted = plain(config)
+    known = read_json(path / "config.json")
+    if known is not None:
+        _refuse_another_config(known["config"], wanted, path)
+    elif run.is_writer:
+        training.write_json(
+            path / "config.json",
+            {"experiment": name, "config": wanted, **provenance()},
+        )
+    return run
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    """The configuration as JSON values, without the place it is written to.
+
+    Args:
+      config: the flags.
+
+    Returns:
+      {field: value}.
+    """
+    fields = dataclasses.asdict(config)
+    del fields["run_dir"]
+    convert = lambda v: list(v) if isinstance(v, tuple) else v
+    convert_path = lambda v: str(v) if isinstance(v, pathlib.Path) else convert(v)
+    return {name: convert_path(value) for name, value in fields.items()}
+
+
+def _refuse_another_config(
+    known: Mapping[str, Any], wanted: Mapping[str, Any], path: pathlib.Path
+) -> None:
+    for field in sorted({*known, *wanted}):
+        if known.get(field) != wanted.get(field):
+            raise ValueError(
+                f"{path} holds a run with {field}={known.get(field)!r}, not "
+                f"{wanted.get(field)!r}. Give the same flags, or another --run-dir."
+            )
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, commit, machine and command, for whoever reads the run later.
+
+    Returns:
+      JSON values.
+    """
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=pathlib.Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": git.stdout.strip() or None,
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
+        "devices": [device.device_kind for device in jax.devices()],
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def chosen_devices(config: RunConfig) -> list[jax.Device] | None:
+    """The devices that `--num-devices` asks for; None for all.
+
+    Args:
+      config: the flags.
+
+    Returns:
+      The first `num_devices` of all hosts' devices.
+
+    Raises:
+      ValueError: if there are fewer.
+    """
+    if config.num_devices is None:
+        return None
+    if not 1 <= config.num_devices <= jax.device_count():
+        raise ValueError(
+            f"`num_devices` (={config.num_devices}) must lie between 1 and the "
+            f"{jax.device_count()} there are."
+        )
+    return jax.devices()[: config.num_devices]
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file whole or not at all.
+
+    Args:
+      path: of the file; its folder is made.
+      content: what it holds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """The content of a JSON file, or None if there is none.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      JSON values.
+    """
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
