@@ -1,0 +1,51 @@
+"""The README's examples, run as they are printed."""
+
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+
+
+def batch_at(step):
+    key = jax.random.key(step)
+    labels = jnp.arange(8) % 10
+    inputs = jax.random.normal(key, (8, 28, 28, 1)) + labels[:, None, None, None] / 10.0
+    return {"inputs": inputs, "labels": labels}
+
+
+def test_the_first_example_is_ten_lines_in_an_ordinary_loop_and_trains():
+    (loop, *_) = BLOCKS
+    assert sum("# +" in line for line in loop.splitlines()) == 10
+    guided = {"num_steps": 4, "batch_at": batch_at}
+    exec(compile(loop, "README.md", "exec"), guided)
+    plain_text = "\n".join(line for line in loop.splitlines() if "# +" not in line)
+    plain = {"num_steps": 4, "batch_at": batch_at}
+    exec(compile(plain_text.replace(" + guided", ""), "README.md", "exec"), plain)
+    assert np.isfinite(guided["loss"])
+    moved = jax.tree.map(
+        lambda a, b: float(jnp.abs(a - b).max()), guided["params"], plain["params"]
+    )
+    assert max(jax.tree.leaves(moved)) > 0
+
+
+def test_the_other_examples_run_after_it():
+    names = {"num_steps": 1, "batch_at": batch_at}
+    first, *others = BLOCKS
+    exec(compile(first, "README.md", "exec"), names)
+    batch = names["batch"]
+    names |= {
+        "model_state": {},
+        "images": batch["inputs"],
+        "labels": batch["labels"],
+        "key": jax.random.key(0),
+    }
+    exec("from xguide_jax import testing", names)
+    for block in others:
+        exec(compile(block, "README.md", "exec"), names)
+    assert np.isfinite(names["metrics"]["loss"])
+    assert names["maps"].shape == names["images"].shape
