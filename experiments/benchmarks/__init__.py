@@ -1,0 +1,1 @@
+"""Timings that the design rests on; each prints its own table."""
