@@ -23,7 +23,10 @@ def test_an_honest_explainer_passes():
     [
         (lambda a, x: a[..., 0], "attributions are"),
         (lambda a, x: a / jnp.sum(jnp.abs(a)), "differs from its examples"),
-        (lambda a, x: a / jnp.sum(jnp.abs(x)), "not finite"),
+        (
+            lambda a, x: a / jnp.sum(jnp.abs(x), axis=(1, 2, 3), keepdims=True),
+            "not finite",
+        ),
         (lambda a, x: jax.lax.stop_gradient(a), "it cannot guide"),
     ],
 )

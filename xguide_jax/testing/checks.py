@@ -1,0 +1,210 @@
+"""Checks that users run on their own explainers and terms.
+
+Each raises AssertionError saying which promise is broken, and returns None.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from xguide_jax import training
+from xguide_jax.testing import networks
+from xguide_jax.types import (
+    ApplyFn,
+    Array,
+    Batch,
+    GuidanceTerm,
+    ModelOutput,
+    PredictFn,
+    PyTree,
+)
+
+Explainer = Callable[[PredictFn, Array, Array], Array]
+
+
+class Evaluation(NamedTuple):
+    """A term's loss [], next states and gradient, evaluated once."""
+
+    loss: Array
+    states: PyTree
+    gradient: PyTree
+
+
+def check_explainer(
+    explainer: Explainer, *, input_shape: tuple[int, int, int] = (6, 6, 2)
+) -> None:
+    """Runs an explainer of inputs through what every explainer promises.
+
+    Shape and dtype of the inputs; the same under `jit`; a batch equals its examples
+    one by one; finite on zero and constant inputs; a non-zero, finite gradient of a
+    function of the explanation in the network's parameters.
+
+    Args:
+      explainer: (predict_fn, inputs, targets) -> attributions shaped like the inputs.
+      input_shape: (H, W, C) to try it on, H and W even.
+
+    Raises:
+      AssertionError: naming the promise that is broken.
+    """
+    apply_fn, params, model_state = networks.smooth_network(
+        jax.random.key(0), input_shape=input_shape
+    )
+    batch = networks.example_batch(jax.random.key(1), input_shape=input_shape)
+    inputs, targets = batch["inputs"], batch["labels"]
+
+    def explain(params: PyTree, inputs: Array, targets: Array) -> Array:
+        predict = lambda x: apply_fn(params, model_state, x, train=False)[0].logits
+        return explainer(predict, inputs, targets)
+
+    attributions = explain(params, inputs, targets)
+    _check(
+        attributions.shape == inputs.shape and attributions.dtype == inputs.dtype,
+        f"attributions are {attributions.dtype}{attributions.shape}, "
+        f"inputs {inputs.dtype}{inputs.shape}",
+    )
+    compiled = jax.jit(explain)
+    together = compiled(params, inputs, targets)
+    _check_close(together, attributions, "jit changes the result")
+    singles = [
+        compiled(params, x[None], y[None]) for x, y in zip(inputs, targets, strict=True)
+    ]
+    _check_close(
+        jnp.concatenate(singles),
+        attributions,
+        "a batch differs from its examples",
+    )
+    for value in (0.0, 1.0):
+        constant = compiled(params, jnp.full_like(inputs, value), targets)
+        _check_finite(constant, f"attributions of inputs that are all {value}")
+
+    def magnitude(params: PyTree) -> Array:
+        return jnp.sum(jnp.square(explain(params, inputs, targets)))
+
+    gradient = jax.jit(jax.grad(magnitude))(params)
+    _check_finite(gradient, "the gradient in the parameters")
+    _check(
+        optax.global_norm(gradient) > 0,
+        "the explanation has no gradient in the network's parameters: it cannot guide",
+    )
+
+
+def check_guidance_term(
+    term: GuidanceTerm,
+    *,
+    batch: Batch | None = None,
+    network: tuple[ApplyFn, PyTree, PyTree] | None = None,
+) -> None:
+    """Runs a term through what the training step expects of it.
+
+    One loss and weight an example; the carried state keeps its structure; the same
+    under `jit`, traced once; a non-zero, finite gradient in the network's parameters;
+    zero weight gives zero loss and gradient; finite on zero and constant inputs; two
+    devices give the loss, gradient and state of one, the states equal on both.
+
+    Args:
+      term: any term that does not rely on dropout.
+      batch: what to try it on, an even number of examples; `example_batch` by default.
+      network: (apply_fn, params, model_state) for that batch; `smooth_network` by
+        default.
+
+    Raises:
+      AssertionError: naming the promise that is broken.
+    """
+    if batch is None:
+        batch = networks.example_batch(jax.random.key(1))
+    batch = {name: jnp.asarray(value) for name, value in batch.items()}
+    apply_fn, params, model_state = network or networks.smooth_network(
+        jax.random.key(0)
+    )
+    optimizer = optax.identity()
+    terms = {"term": term}
+    state = training.init_train_state(
+        jax.random.key(2), params, model_state, terms, optimizer, batch
+    )
+
+    traces = 0
+
+    def evaluate(params: PyTree, batch: Batch, axis_name: str | None) -> Any:
+        nonlocal traces
+        traces += 1
+        objective = training.make_objective(
+            apply_fn, terms, task_loss=_no_task_loss, axis_name=axis_name
+        )
+        loss, aux = objective(params, state, batch)
+        return loss, aux.guidance_state
+
+    def differentiate(batch: Batch, axis_name: str | None = None) -> Evaluation:
+        (loss, states), gradient = jax.value_and_grad(evaluate, has_aux=True)(
+            state.params, batch, axis_name
+        )
+        return Evaluation(loss, states, gradient)
+
+    compiled = jax.jit(differentiate)
+    result = compiled(batch)
+    chex.assert_trees_all_equal_shapes_and_dtypes(result.states, state.guidance_state)
+    _check_finite(result, "loss, state or gradient")
+    _check(
+        optax.global_norm(result.gradient["model"]) > 0,
+        "the loss has no gradient in the network's parameters: it cannot guide",
+    )
+    _check_close(
+        evaluate(state.params, batch, None), result[:2], "jit changes the result"
+    )
+    traces = 0
+    for value in (0.0, 1.0):
+        constant = {**batch, "inputs": jnp.full_like(batch["inputs"], value)}
+        _check_finite(compiled(constant), f"inputs that are all {value}")
+    _check(traces == 0, "the same shapes are traced again")
+    silent = compiled({**batch, "weight": jnp.zeros(len(batch["inputs"]))})
+    _check(
+        silent.loss == 0 and optax.global_norm(silent.gradient) == 0,
+        "a batch of weight 0 has a loss or gradient that is not 0",
+    )
+    _check_two_devices(differentiate, batch, result)
+
+
+def _no_task_loss(output: ModelOutput, batch: Batch) -> Array:
+    del batch
+    return 0.0 * output.logits[:, 0]
+
+
+def _check_two_devices(
+    differentiate: Callable[..., Evaluation], batch: Batch, expected: Evaluation
+) -> None:
+    shards = jax.tree.map(lambda x: x.reshape(2, len(x) // 2, *x.shape[1:]), batch)
+    both = jax.jit(
+        jax.vmap(lambda shard: differentiate(shard, "devices"), axis_name="devices")
+    )(shards)
+    loss, gradient = jax.tree.map(
+        lambda x: jnp.sum(x, axis=0), (both.loss, both.gradient)
+    )
+    _check_close(loss, expected.loss, "the loss of two devices differs from one's")
+    _check_close(
+        gradient, expected.gradient, "two devices' gradient differs from one's"
+    )
+    first, second = (jax.tree.map(lambda x, i=i: x[i], both.states) for i in (0, 1))
+    _check_close(first, second, "the carried state differs between devices")
+    _check_close(
+        first, expected.states, "the carried state of two devices is not one's"
+    )
+
+
+def _check(condition: Any, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)
+
+
+def _check_finite(tree: PyTree, what: str) -> None:
+    finite = all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(tree))
+    _check(finite, f"{what}: not finite")
+
+
+def _check_close(actual: PyTree, expected: PyTree, message: str) -> None:
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        scale = max(1e-6, float(jnp.max(jnp.abs(b)))) if b.size else 1.0
+        error = float(jnp.max(jnp.abs(a - b))) / scale if b.size else 0.0
+        _check(error <= 1e-4, f"{message} (relative error {error:.1e})")
