@@ -1,6 +1,7 @@
 """Tests of integrated gradients. No bias-free ReLU network: it passes any of them."""
 
 import functools
+import unittest
 
 import chex
 import jax
@@ -160,6 +161,7 @@ class IntegratedGradientsTest(chex.TestCase):
         chex.assert_type(actual, jnp.bfloat16)
         np.testing.assert_array_equal(actual.astype(jnp.float32), [[134 / 128]])
 
+    @unittest.skipIf(jax.__version_info__ < (0, 12), "XLA dropped barriers too early")
     def test_memory_grows_with_the_chunk_and_not_with_the_steps(self):
         def temporary_bytes(**settings):
             inputs = jnp.ones((64, 5))

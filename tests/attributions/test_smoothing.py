@@ -1,6 +1,7 @@
 """Tests of SmoothGrad."""
 
 import functools
+import unittest
 
 import chex
 import jax
@@ -93,6 +94,28 @@ class SmoothGradTest(chex.TestCase):
         )
         # Only the target's channel counts, with weight 1 / (h w) = 1 / 12.
         np.testing.assert_allclose(actual, np.full((2, 3, 4), 1 / 12), rtol=1e-6)
+
+    @unittest.skipIf(jax.__version_info__ < (0, 12), "XLA dropped barriers too early")
+    def test_memory_does_not_grow_with_the_samples(self):
+        kernel = jnp.ones((5, 256))
+
+        def predict(inputs):
+            return jax.nn.softplus(inputs @ kernel) @ kernel.T
+
+        def temporary_bytes(num_samples):
+            run = lambda inputs: attributions.smooth_grad(
+                gradient,
+                predict,
+                inputs,
+                jnp.zeros(64, int),
+                key=KEY,
+                sigma=0.5,
+                num_samples=num_samples,
+            )
+            compiled = jax.jit(run).lower(jnp.ones((64, 5))).compile()
+            return compiled.memory_analysis().temp_size_in_bytes
+
+        self.assertLess(temporary_bytes(8), 1.5 * temporary_bytes(2))
 
     def test_bfloat16_inputs_give_bfloat16_attributions(self):
         actual = explain(jnp.asarray(INPUTS, jnp.bfloat16))

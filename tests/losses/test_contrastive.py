@@ -85,7 +85,7 @@ class WorkedExampleTest(chex.TestCase):
         own, triplet, batch = self.variant(all_of_them)(
             jnp.array([[3.0, 0.0], [2.0, 2.0]]),
             jnp.array([[0.0, 1.5], [1.0, 1.0]]),
-            jnp.array([[1.5, 0.75], [1.0, 3.0]]),
+            jnp.array([[1.5, 0.75], [3.0, 1.0]]),
         )
         # log(1 + exp((1 - 2) / (√5 · 0.5))) and 0.5 - 1 / √5
         np.testing.assert_allclose(own, 0.34276789147362, atol=1e-6)

@@ -70,6 +70,15 @@ def test_masked_cross_entropy_averages_the_annotated_cells(x64):
     )
 
 
+def test_cells_at_zero_have_no_gradient_of_energy():
+    maps = np.array([[[2.0, 0.0, 0.0], [1.0, 1.0, -1.0]]], np.float32)
+    region = np.array([[[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]], np.float32)
+    _, gradient = value_and_gradient[losses.energy](maps, region)
+    # -(M S - S_in) / S² with S = 4, S_in = 2, where A > 0.
+    expected = [[[-0.125, 0.0, 0.0], [0.125, 0.125, 0.0]]]
+    np.testing.assert_allclose(gradient, expected, atol=1e-7)
+
+
 def test_gradients_equal_their_closed_forms(x64):
     rng = np.random.default_rng(0)
     maps, soft = rng.uniform(0.1, 0.9, (2, 2, 3, 4))

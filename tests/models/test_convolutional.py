@@ -189,8 +189,9 @@ def test_forty_eight_pixels_become_twelve_cells():
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 14_468
 
 
-def test_dropout_follows_its_key_and_leaves_the_exposed_features_alone():
-    module, inputs = tiny(dropout=0.5), normal(0, 4, 8, 8, 1)
+@pytest.mark.parametrize("module", [models.SaliencyGuidedCNN(), tiny(dropout=0.5)])
+def test_dropout_follows_its_key_and_leaves_the_exposed_features_alone(module):
+    inputs = normal(0, 4, 8, 8, 1)
     variables = initialise(module, inputs)
     one, again, other = (
         module.apply(

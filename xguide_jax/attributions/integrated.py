@@ -36,9 +36,11 @@ def integrated_gradients(
     `vmap`. The loop over chunks is unrolled, since a convolution's gradient in a
     compiled loop is many times slower on CPU; compile time therefore grows with
     `num_steps / chunk_size`. A barrier keeps XLA from running all chunks at once, so
-    that memory grows with `chunk_size` and not with `num_steps`, except under a
-    parameter gradient, which keeps every point alive. Differentiable again, in the
-    inputs, the baselines and the parameters; jvp and vmap work.
+    that memory grows with `chunk_size` and not with `num_steps`. Two exceptions: a
+    parameter gradient keeps every point alive; and JAX 0.10 on a CPU needs
+    `XLA_FLAGS=--xla_cpu_enable_concurrency_optimized_scheduler=false`, since it drops
+    the barriers before it schedules. Differentiable again, in the inputs, the baselines
+    and the parameters; jvp and vmap work.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C].

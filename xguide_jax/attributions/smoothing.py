@@ -31,8 +31,8 @@ def smooth_grad(
     1/S Σ_s E(x + σ ε_s), ε_s ~ N(0, I). Sample s of example i depends on the key, i and
     s alone: more samples extend the sequence, and a key array [B] makes the noise of an
     example independent of the batch it comes in. The loop is unrolled, one sample at a
-    time in memory, except under a parameter gradient. Differentiable again wherever the
-    explainer is; the noise is constant.
+    time in memory, with the exceptions named at `integrated_gradients`. Differentiable
+    again wherever the explainer is; the noise is constant.
 
     Args:
       explainer: (predict_fn, inputs, targets) -> attributions [B, ...], such as
