@@ -87,7 +87,7 @@ def check_explainer(
     gradient = jax.jit(jax.grad(magnitude))(params)
     _check_finite(gradient, "the gradient in the parameters")
     _check(
-        optax.global_norm(gradient) > 0,
+        optax.tree.norm(gradient) > 0,
         "the explanation has no gradient in the network's parameters: it cannot guide",
     )
 
@@ -148,7 +148,7 @@ def check_guidance_term(
     chex.assert_trees_all_equal_shapes_and_dtypes(result.states, state.guidance_state)
     _check_finite(result, "loss, state or gradient")
     _check(
-        optax.global_norm(result.gradient["model"]) > 0,
+        optax.tree.norm(result.gradient["model"]) > 0,
         "the loss has no gradient in the network's parameters: it cannot guide",
     )
     _check_close(
@@ -161,7 +161,7 @@ def check_guidance_term(
     _check(traces == 0, "the same shapes are traced again")
     silent = compiled({**batch, "weight": jnp.zeros(len(batch["inputs"]))})
     _check(
-        silent.loss == 0 and optax.global_norm(silent.gradient) == 0,
+        silent.loss == 0 and optax.tree.norm(silent.gradient) == 0,
         "a batch of weight 0 has a loss or gradient that is not 0",
     )
     _check_two_devices(differentiate, batch, result)

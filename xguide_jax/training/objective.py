@@ -37,6 +37,10 @@ from xguide_jax.types import (
 )
 
 
+# What the step logs beside its terms.
+_METRICS = frozenset({"gradient", "gradient_norm", "loss", "task"})
+
+
 class Aux(NamedTuple):
     """What an objective returns beside its scalar.
 
@@ -111,9 +115,9 @@ def make_objective(
       `axis_name` scalar and metrics are this device's shares: `psum` them, and the
       gradient.
     """
-    if "task" in terms or "loss" in terms:
+    if taken := _METRICS.intersection(terms):
         raise ValueError(
-            f"terms {sorted(terms)} must not be called 'task' or 'loss': metrics are."
+            f"terms must not be called {sorted(taken)}: metrics of the step are."
         )
 
     def objective(
@@ -199,7 +203,7 @@ def guidance_loss(
         axis_name=axis_name,
     )
     total, states, metrics = jnp.zeros(()), {}, {}
-    for name, term in terms.items():
+    for name, term in sorted(terms.items()):  # sums in one order, whatever the dict's
         keys = jax.vmap(functools.partial(jax.random.fold_in, _named(key, name)))
         out = _apply_term(
             name,

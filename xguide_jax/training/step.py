@@ -116,7 +116,7 @@ def make_train_step(
             guidance_state=aux.guidance_state,
             opt_state=opt_state,
         )
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         bad = {name: ~jnp.isfinite(metrics[name]) for name in ("task", *terms)}
         bad["gradient"] = ~_all_finite(gradient)
         skip = jnp.any(jnp.stack(list(bad.values())))
