@@ -4,6 +4,7 @@ import importlib.util
 import io
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import PIL.Image
@@ -11,6 +12,12 @@ import pytest
 import tensorflow_datasets as tfds
 
 from xguide_jax import data
+
+
+@pytest.fixture(autouse=True)
+def _temporary_folders_that_are_removed(tmp_path, monkeypatch):
+    """A builder makes an empty one whenever it is loaded, and leaves it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def _png(pixels):
