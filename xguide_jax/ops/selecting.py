@@ -166,10 +166,15 @@ def _lowest(keys: Array, k: Array, where: Array | None) -> Array:
         keys = jnp.where(where, keys, _largest(keys))
 
     # The largest threshold with fewer than k keys below it is the k-th lowest key.
-    threshold = jnp.zeros_like(keys, shape=k.shape)
-    for bit in reversed(range(8 * keys.dtype.itemsize)):
-        higher = threshold | jnp.array(1 << bit, keys.dtype)
-        threshold = jnp.where(_count(keys < higher) < k, higher, threshold)
+    def raise_threshold(i: Array, threshold: Array) -> Array:
+        bit = jnp.array(num_bits - 1 - i, keys.dtype)
+        higher = threshold | (jnp.ones_like(threshold) << bit)
+        return jnp.where(_count(keys < higher) < k, higher, threshold)
+
+    num_bits = 8 * keys.dtype.itemsize
+    # Loops, because unrolled passes are no faster and take ten times as long to compile.
+    zero = jnp.zeros_like(keys[:, :1])
+    threshold = jax.lax.fori_loop(0, num_bits, raise_threshold, zero)
 
     below, tied = keys < threshold, keys == threshold
     if where is not None:
@@ -177,10 +182,12 @@ def _lowest(keys: Array, k: Array, where: Array | None) -> Array:
     # The largest end with no more ties before it than are still wanted.
     wanted = k - _count(below)
     index = jax.lax.broadcasted_iota(jnp.int32, keys.shape, 1)
-    end = jnp.zeros_like(k)
-    for bit in reversed(range(num_keys.bit_length())):
-        later = end | (1 << bit)
-        end = jnp.where(_count(tied & (index < later)) <= wanted, later, end)
+
+    def move_end(i: Array, end: Array) -> Array:
+        later = end | (1 << (num_keys.bit_length() - 1 - i))
+        return jnp.where(_count(tied & (index < later)) <= wanted, later, end)
+
+    end = jax.lax.fori_loop(0, num_keys.bit_length(), move_end, jnp.zeros_like(wanted))
     return (below | (tied & (index < end))).reshape(shape)
 
 
