@@ -32,3 +32,10 @@ def x64():
     """Float64 for one test, as numerical gradients need."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module")
+def standard_promotion():
+    """For code that is not ours: optax.adam mixes integers and floats."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield

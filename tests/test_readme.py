@@ -6,7 +6,9 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 README = pathlib.Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
 
@@ -25,7 +27,7 @@ def test_the_first_example_is_ten_lines_in_an_ordinary_loop_and_trains():
     exec(compile(loop, "README.md", "exec"), guided)
     plain_text = "\n".join(line for line in loop.splitlines() if "# +" not in line)
     plain = {"num_steps": 4, "batch_at": batch_at}
-    exec(compile(plain_text.replace(" + guided", ""), "README.md", "exec"), plain)
+    exec(compile(plain_text, "README.md", "exec"), plain)
     assert np.isfinite(guided["loss"])
     moved = jax.tree.map(
         lambda a, b: float(jnp.abs(a - b).max()), guided["params"], plain["params"]

@@ -1,0 +1,113 @@
+"""The main job at a tiny size: what it writes, and how it goes on."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from experiments import common, saliency_guided_images
+from xguide_jax import training
+
+ARMS = ("unguided", "signed")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return saliency_guided_images.Config(
+        run_dir=tmp_path_factory.mktemp("run"),
+        arms=ARMS,
+        num_steps=4,
+        batch_size=16,
+        log_every=1,
+        save_every=2,
+        num_evaluated=12,
+        num_points=2,
+        num_draws=2,
+        num_devices=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(config, standard_promotion):
+    saliency_guided_images.run_experiment(config)
+    return config.run_dir
+
+
+def weights(run_dir):
+    path = run_dir / "models" / "signed-0" / "model.safetensors"
+    return safetensors.numpy.load_file(path)
+
+
+def test_writes_everything_a_reader_needs(finished):
+    numbers = json.loads((finished / "metrics.json").read_text())
+    assert set(numbers) == set(ARMS)
+    for arm in ARMS:
+        (measured,) = numbers[arm]
+        assert 0 <= measured["test_accuracy"] <= 1
+        for view in ("removal", "insertion"):
+            for fill in ("uniform", "black"):
+                for name in ("gradient", "smooth_grad", "integrated_gradients"):
+                    assert 0 <= measured[f"{view}/{fill}/{name}"] <= 1
+                assert f"{view}/{fill}/random" in measured
+        gap = measured["removal/black/random"] - measured["removal/black/gradient"]
+        np.testing.assert_allclose(measured["gap/removal/black/gradient"], gap)
+        gap = measured["insertion/black/gradient"] - measured["insertion/black/random"]
+        np.testing.assert_allclose(measured["gap/insertion/black/gradient"], gap)
+    config = json.loads((finished / "config.json").read_text())
+    assert config["config"]["batch_size"] == 16
+    assert "jax" in config["versions"]
+    report = (finished / "report.html").read_text()
+    assert report.count("data:image/png;base64") >= 10
+    assert "http://" not in report
+    assert "https://" not in report
+    records = training.read_records(finished / "metrics.jsonl")
+    assert [(r["arm"], r["step"]) for r in records] == [
+        (arm, step) for arm in ARMS for step in (1, 2, 3, 4)
+    ]
+    assert sum(leaf.size for leaf in weights(finished).values()) == 1_199_882
+
+
+def test_a_finished_run_says_so_and_renders_its_report_again(finished, config, capsys):
+    (finished / "report.html").unlink()
+    before = (finished / "metrics.jsonl").read_bytes()
+    saliency_guided_images.run_experiment(config)
+    assert "is finished; its report is rendered again" in capsys.readouterr().out
+    assert (finished / "report.html").exists()
+    assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_an_interrupted_arm_goes_on_from_its_last_checkpoint(finished, config):
+    expected = weights(finished)
+    log = (finished / "metrics.jsonl").read_bytes()
+    for path in (finished / "results").glob("signed-0.*"):
+        path.unlink()
+    checkpoints = finished / "checkpoints" / "signed-0"
+    newest = max(checkpoints.iterdir(), key=lambda p: int(p.name))
+    assert newest.name == "4"
+    for file in newest.rglob("*"):  # as if it had never been written to the end
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.warns(UserWarning, match="step 4"):
+        saliency_guided_images.run_experiment(config)
+    assert (finished / "metrics.jsonl").read_bytes() == log
+    for name, leaf in weights(finished).items():
+        np.testing.assert_array_equal(leaf, expected[name])
+
+
+def test_another_configuration_is_refused_naming_the_field(finished, config):
+    other = dataclasses.replace(config, batch_size=32)
+    with pytest.raises(ValueError, match="holds a run with batch_size=16, not 32"):
+        saliency_guided_images.run_experiment(other)
+
+
+def test_flags_that_cannot_be_met_are_refused(config, tmp_path):
+    fresh = dataclasses.replace(config, run_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"`save_every` \(=3\) must be a multiple"):
+        common.open_run(dataclasses.replace(fresh, save_every=3, log_every=2), name="x")
+    with pytest.raises(ValueError, match=r"`num_devices` \(=99\) must lie between"):
+        common.chosen_devices(dataclasses.replace(fresh, num_devices=99))
+    with pytest.raises(ValueError, match="`arms` holds 'sgned'; there are"):
+        saliency_guided_images.terms_of("sgned", fresh, lambda logits, targets: logits)
