@@ -7,7 +7,7 @@ Compares: `jax.lax.conv_general_dilated` and Flax's `max_pool` (reduce_window) w
           `ops.conv_general_dilated` and `ops.max_pool`, on one batch of noise.
 Expected: equal gradients, at least 4 times faster on a CPU. On a GPU the first pair
           has no slow kernel, and the ratio should be near 1.
-Cost:     under a minute on two CPU cores.
+Cost:     four minutes on two busy CPU cores, nearly all of it in the first pair.
 Command:  python -m experiments.benchmarks.double_backward
 """
 

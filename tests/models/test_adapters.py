@@ -68,6 +68,31 @@ class PlainNnx(nnx.Module):
         return self.dense(inputs)
 
 
+class CountingLinen(nn.Module):
+    """Counts the passes in which its counter may change."""
+
+    @nn.compact
+    def __call__(self, inputs):
+        calls = self.variable("counters", "calls", lambda: jnp.zeros((), jnp.int32))
+        if self.is_mutable_collection("counters") and not self.is_initializing():
+            calls.value += 1
+        return nn.Dense(2)(inputs)
+
+
+class CountingNnx(nnx.Module):
+    """Counts its passes, and keeps its last mean as an intermediate."""
+
+    def __init__(self, rngs):
+        self.dense = nnx.Linear(3, 2, rngs=rngs)
+        self.calls = nnx.Variable(jnp.zeros((), jnp.int32))
+        self.seen = nnx.Intermediate(jnp.zeros(()))
+
+    def __call__(self, inputs):
+        self.calls[...] += 1
+        self.seen[...] = jnp.mean(inputs)
+        return self.dense(inputs)
+
+
 INPUTS = np.random.default_rng(0).normal(size=(4, 5, 5, 1)).astype(np.float32)
 
 
@@ -261,6 +286,26 @@ def test_plain_networks_return_their_logits_in_either_mode(library):
     message = r"`overrides` names \['features'\], but the `__call__` of Plain\w+ takes"
     with pytest.raises(ValueError, match=message):
         apply_fn(params, state, inputs, train=False, overrides={"features": inputs})
+
+
+@pytest.mark.parametrize("library", MODELS)
+def test_state_of_any_kind_changes_in_train_mode_only(library):
+    inputs = jnp.ones((4, 3))
+    model = CountingNnx(nnx.Rngs(0))
+    if library == "linen":
+        module = CountingLinen()
+        params, state = models.init_linen(module, jax.random.key(0), inputs)
+        apply_fn, name = models.linen_apply_fn(module), "counters"
+        assert set(state) == {"counters"}
+    else:
+        apply_fn, params, state = models.nnx_apply_fn(model)
+        name = "calls"
+        assert set(state) == {"calls"}
+    for train, count in ((True, 1), (False, 1), (True, 2)):
+        _, state = jitted(apply_fn)(params, state, inputs, train=train)
+        assert jax.tree.leaves(state[name]) == [count]
+    assert int(model.calls[...]) == 0
+    assert float(model.seen[...]) == 0.0
 
 
 def test_names_that_the_network_does_not_expose_are_refused(make):

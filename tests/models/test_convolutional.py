@@ -108,8 +108,9 @@ class LawsTest(chex.TestCase):
         variables = initialise(module, inputs)
         output = module.apply(variables, inputs, train=True)
         features = output.intermediates["features"]
+        # Not even NaN reaches the head: all before a replaced activation is dead.
         elsewhere = module.apply(
-            variables, jnp.zeros_like(inputs), overrides={"features": features}
+            variables, jnp.nan * inputs, overrides={"features": features}
         )
         chex.assert_trees_all_close(elsewhere, output)
         changed = module.apply(variables, inputs, overrides={"features": 2 * features})
@@ -161,6 +162,21 @@ class LawsTest(chex.TestCase):
             features.mean(axis=(1, 2)) @ dense["kernel"] + dense["bias"],
             rtol=1e-5,
         )
+
+
+def test_the_flatten_head_weighs_every_cell_by_itself():
+    module, inputs = tiny(head="flatten"), normal(0, 2, 8, 8, 1)
+    variables = initialise(module, inputs)
+    output = module.apply(variables, inputs)
+    dense = variables["params"]["Dense_0"]
+    kernel = dense["kernel"].reshape(4, 4, 3, 2)
+    np.testing.assert_allclose(
+        output.logits,
+        jnp.einsum("bijk,ijkc->bc", output.intermediates["features"], kernel)
+        + dense["bias"],
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def test_the_gradient_at_the_features_of_the_average_head_is_its_weights():
