@@ -288,6 +288,15 @@ def test_a_damaged_step_is_replaced_when_it_is_reached_again(tmp_path):
     assert_same_bits(restore(tmp_path, any_state(0)), any_state(2))
 
 
+def test_a_damaged_later_step_does_not_stop_an_earlier_one_from_being_saved(tmp_path):
+    for step in (2, 8):
+        training.save_checkpoint(tmp_path, any_state(step), config=CONFIG)
+    truncate(tmp_path / "8" / "meta" / "metadata")
+    training.save_checkpoint(tmp_path, any_state(6), config=CONFIG)
+    with pytest.warns(UserWarning, match="step 8 is damaged"):
+        assert_same_bits(restore(tmp_path, any_state(0)), any_state(6))
+
+
 def test_what_a_killed_save_left_is_no_checkpoint_and_is_cleared_away(tmp_path):
     save_two(tmp_path)
     shutil.copytree(tmp_path / "2", tmp_path / "3.orbax-checkpoint-tmp")

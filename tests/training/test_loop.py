@@ -59,6 +59,12 @@ def test_records_are_means_of_their_windows_and_the_last_may_be_short():
     assert (int(state.step), float(state.params["model"])) == (5, 18.0)
 
 
+def test_records_stand_at_multiples_wherever_a_run_begins():
+    records = []
+    fit_toy([9.0, 9.0, 9.0, 4.0, 5.0, 6.0, 7.0], step=3, on_log=records.append)
+    assert [(r["step"], r["loss"]) for r in records] == [(4, 4.0), (6, 5.5), (7, 7.0)]
+
+
 def test_what_is_not_finite_is_counted_and_left_out_of_means():
     records = []
     fit_toy([1.0, math.nan, math.inf, math.nan], on_log=records.append)
@@ -139,15 +145,19 @@ def test_progress_gets_the_speed_that_records_leave_out():
 
 def test_batches_are_made_in_order_once_each_by_one_thread_two_ahead():
     made, threads, used = [], set(), []
+    begun = {n: threading.Event() for n in range(9)}
 
     def batch_at(step):
         made.append(step)
         threads.add(threading.get_ident())
+        begun[step].set()
         return {"inputs": np.float32(step)}
 
     def step(state, batch):
+        if not used:
+            assert begun[5].wait(60)
+            assert not begun[6].wait(0.2)
         used.append(int(batch["inputs"]))
-        assert len(made) <= len(used) + 2
         return toy_step(state, batch)
 
     training.fit(step, toy_state(3), batch_at, num_steps=9, log_every=2)
@@ -177,14 +187,18 @@ def test_an_error_in_a_batch_is_raised_after_the_steps_before_it():
     assert batch_threads() == []
 
 
-def test_an_error_in_a_callback_ends_the_thread_without_further_batches():
-    made = []
+def test_an_error_in_a_callback_ends_the_thread_after_the_batch_it_is_making():
+    made, logged = [], threading.Event()
 
     def batch_at(step):
+        if step == 2:
+            assert logged.wait(60)
+            threading.Event().wait(0.5)  # while the error makes its way
         made.append(step)
         return {"inputs": np.float32(1)}
 
     def on_log(record):
+        logged.set()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -192,7 +206,7 @@ def test_an_error_in_a_callback_ends_the_thread_without_further_batches():
             toy_step, toy_state(), batch_at, num_steps=99, log_every=2, on_log=on_log
         )
     assert batch_threads() == []
-    assert len(made) <= 4
+    assert made == [0, 1, 2]
 
 
 def test_too_many_skipped_steps_in_a_row_stop_the_run_after_a_save():
@@ -200,7 +214,7 @@ def test_too_many_skipped_steps_in_a_row_stop_the_run_after_a_save():
     values = [1.0, 2.0, 4.0] + [math.nan] * 5
     with pytest.raises(
         training.NonFiniteError,
-        match=r"^3 steps in a row up to step 6 .*'task' \(2 times\)\. Param",
+        match=r"^3 steps in a row up to step 6 .* record: 'task' \(2 times\)\. Param",
     ):
         fit_toy(
             values,

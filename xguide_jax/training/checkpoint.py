@@ -34,9 +34,9 @@ def save_checkpoint(
     """The checkpoint of step `state.step`, whole on disk when this returns.
 
     It is written beside the older ones and renamed when complete; only then are the
-    oldest removed. A checkpoint of the same step is deleted first: it is one that could
-    not be restored, or this run would have passed it. With several processes all must
-    call this, with a directory they share.
+    oldest removed. A checkpoint of the same step is deleted first: it was damaged, or a
+    resumed run would not come to its step again. With several processes all must call
+    this, with a directory they share.
 
     Args:
       directory: made if it is missing; local, or any that orbax knows ('gs://...').
