@@ -41,7 +41,7 @@ class RunConfig:
     """The first seed: of the split, the initial weights, the batches and the noise."""
     seeds: int = 1
     """How many seeds to repeat every arm with."""
-    num_steps: int = 300
+    num_steps: int = 200
     """Training steps of each arm."""
     batch_size: int = 64
     """Examples a step, over all devices and hosts."""

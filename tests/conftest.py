@@ -1,4 +1,4 @@
-"""Eight simulated devices, strict promotion, and one compilation cache for all tests."""
+"""Eight simulated devices, strict promotion, one compilation cache for all tests."""
 
 import os
 import pathlib
@@ -9,10 +9,10 @@ os.environ["XLA_FLAGS"] = (
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import chex  # noqa: E402
-import hypothesis  # noqa: E402
-import jax  # noqa: E402
-import pytest  # noqa: E402
+import chex
+import hypothesis
+import jax
+import pytest
 
 chex.set_n_cpu_devices(8)
 _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"

@@ -150,8 +150,33 @@ def test_jit_is_a_mesh_of_one_device():
     lifted, metrics = training.data_parallel(step, how="jit")(state, batch)
     step, state = make_step(terms, axis_name=None, batch_norm=True)
     expected = jax.jit(step)(state, batch)
-    chex.assert_trees_all_close((lifted.params, metrics), (
-        expected[0].params, expected[1]), rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(
+        (lifted.params, metrics),
+        (expected[0].params, expected[1]),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_statistics_that_a_network_does_not_share_leave_as_their_mean():
+    """Batch norm with `axis_name=None`: each device normalises by its own rows."""
+    apply_fn, params, model_state = testing.smooth_network(
+        jax.random.key(0), batch_norm=True
+    )
+    batch = testing.example_batch(jax.random.key(1))
+    state = training.init_train_state(
+        jax.random.key(2), params, model_state, {}, OPTIMIZER, batch
+    )
+    step = training.make_train_step(apply_fn, {}, OPTIMIZER, axis_name="devices")
+    step = training.data_parallel(step, how="shard_map", devices=jax.devices()[:2])
+    stepped, _ = step(state, batch)
+    assert_no_device_disagrees(stepped)
+    halves = [
+        apply_fn(params, model_state, rows, train=True)[1]
+        for rows in jnp.split(batch["inputs"], 2)
+    ]
+    expected = jax.tree.map(lambda a, b: (a + b) / 2, *halves)
+    chex.assert_trees_all_close(stepped.model_state, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("how", ["pmap", "shard_map"])

@@ -172,7 +172,7 @@ def _lowest(keys: Array, k: Array, where: Array | None) -> Array:
         return jnp.where(_count(keys < higher) < k, higher, threshold)
 
     num_bits = 8 * keys.dtype.itemsize
-    # Loops, because unrolled passes are no faster and take ten times as long to compile.
+    # Loops: unrolled passes are no faster and take ten times as long to compile.
     zero = jnp.zeros_like(keys[:, :1])
     threshold = jax.lax.fori_loop(0, num_bits, raise_threshold, zero)
 

@@ -1,0 +1,124 @@
+"""Two processes that talk over the loopback are one.
+
+This file is also the program of each process:
+`test_multiprocess.py PROCESS_ID PORT OUTPUT.npz`.
+"""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import core_terms
+import jax
+import numpy as np
+import optax
+
+from xguide_jax import testing, training
+
+BATCH_SIZE = 8
+OPTIMIZER = optax.sgd(0.1, momentum=0.0)
+LIFTINGS = ("pmap", "shard_map")
+
+
+def make(axis_name):
+    """Random fills, state that is a statistic of the batch, and batch norm."""
+    terms = {
+        "guided": core_terms.saliency_guided(),
+        "prior": core_terms.saliency_prior(rate=0.3),
+    }
+    apply_fn, params, model_state = testing.smooth_network(
+        jax.random.key(0), batch_norm=True, axis_name=axis_name
+    )
+    batch = jax.tree.map(np.asarray, core_terms.uneven_batch(BATCH_SIZE))
+    state = training.init_train_state(
+        jax.random.key(2), params, model_state, terms, OPTIMIZER, batch
+    )
+    step = training.make_train_step(apply_fn, terms, OPTIMIZER, axis_name=axis_name)
+    return step, state, batch
+
+
+def run(step, state, batch):
+    """Two steps: gradients, states and metrics, by flat name."""
+    results = {}
+    for number in range(2):
+        state, metrics = step(state, batch)
+        kept = (state.opt_state[0].trace, state.model_state, state.guidance_state)
+        for path, leaf in jax.tree_util.tree_leaves_with_path((kept, metrics)):
+            name = f"{number}{jax.tree_util.keystr(path)}"
+            results[name] = np.asarray(leaf.addressable_shards[0].data)
+    return results
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(process_id, port, output):
+    here = pathlib.Path(__file__).parents[1]
+    paths = [str(here / "guidance"), str(here.parent)]
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "",
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+        "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]),
+    }
+    return subprocess.Popen(
+        [sys.executable, __file__, str(process_id), str(port), str(output)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_two_processes_are_one(tmp_path):
+    port = free_port()
+    outputs = [tmp_path / f"{i}.npz" for i in (0, 1)]
+    children = [start(i, port, output) for i, output in enumerate(outputs)]
+    try:
+        step, state, batch = make(None)
+        expected = run(jax.jit(step), state, batch)
+        for child in children:
+            log, _ = child.communicate(timeout=300)
+            assert child.returncode == 0, log
+    finally:
+        for child in children:
+            child.kill()
+    first, second = (np.load(output) for output in outputs)
+    gradients = [name for name in expected if "[0][0]" in name]
+    largest = max(np.max(np.abs(expected[name])) for name in gradients)
+    for how in LIFTINGS:
+        for name, value in expected.items():
+            ours = first[f"{how}{name}"]
+            np.testing.assert_array_equal(second[f"{how}{name}"], ours)
+            np.testing.assert_allclose(ours, value, atol=1e-5 * max(largest, 1), rtol=0)
+    assert len(first.files) == 2 * len(expected)
+    assert expected["1[1]['guided']"] > 0
+
+
+def main(process_id, port, output):
+    """One of two processes: its half of the batch, by both liftings."""
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    jax.distributed.initialize(f"127.0.0.1:{port}", 2, process_id)
+    assert jax.process_count() == len(jax.devices()) == 2
+    step, state, batch = make("devices")
+    half = BATCH_SIZE // 2
+    own = {
+        name: leaf[process_id * half : (process_id + 1) * half]
+        for name, leaf in batch.items()
+    }
+    results = {}
+    for how in LIFTINGS:
+        lifted = training.data_parallel(step, how=how)
+        for name, value in run(lifted, state, own).items():
+            results[f"{how}{name}"] = value
+    np.savez(output, **results)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
