@@ -36,7 +36,6 @@ from xguide_jax.types import (
     TrainState,
 )
 
-
 # What the step logs beside its terms.
 _METRICS = frozenset({"gradient", "gradient_norm", "loss", "task"})
 

@@ -114,10 +114,14 @@ def _pmapped(
     )
     process = jax.process_index()
     everyone = jax.devices() if devices is None else devices
-    count = sum(device.process_index == process for device in everyone)
+    local = [device for device in everyone if device.process_index == process]
+    everywhere = NamedSharding(Mesh(np.asarray(local), (axis_name,)), PartitionSpec())
+    count = len(local)
 
     def place(state: Any, batch: Batch) -> tuple[Any, Any]:
         shard = lambda x: x.reshape(count, x.shape[0] // count, *x.shape[1:])
+        # Placed as it is returned: else the second step would be compiled once more.
+        state = jax.device_put(state, everywhere)
         return state, jax.tree.map(shard, pad_batch(batch, count))
 
     return lifted, place
@@ -148,6 +152,20 @@ def _shard_mapped(
         if jax.process_count() == 1:
             return jax.device_put(state, everywhere), jax.device_put(batch, sharded)
         globalise = functools.partial(jax.make_array_from_process_local_data, sharded)
-        return jax.device_put(state, everywhere), jax.tree.map(globalise, batch)
+        replicate = functools.partial(_replicate, sharding=everywhere)
+        return jax.tree.map(replicate, state), jax.tree.map(globalise, batch)
 
     return lifted, place
+
+
+def _replicate(leaf: jax.Array, *, sharding: NamedSharding) -> jax.Array:
+    """One array of all processes from the copy that each of them holds.
+
+    `device_put` does this neither for typed keys nor for arrays bound to a device.
+    """
+    if not leaf.is_fully_addressable:
+        return leaf  # what an earlier step returned
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _replicate(jax.random.key_data(leaf), sharding=sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
