@@ -184,6 +184,22 @@ def test_a_frozen_teacher_masks_the_same_and_learns_from_the_masked_pass_only():
     assert not np.allclose(gradient["head"], frozen_gradient["head"], atol=1e-3)
 
 
+def test_the_masked_input_is_a_constant():
+    """With the teacher frozen too, nothing is left that depends on the inputs."""
+    apply_fn, params, _ = testing.smooth_network(jax.random.key(0))
+    batch = testing.example_batch(jax.random.key(1))
+    terms = {"guided": core_terms.saliency_guided(frozen_teacher=True)}
+
+    def loss_fn(inputs):
+        return training.guidance_loss(
+            apply_fn, terms, {"model": params}, (), {}, {**batch, "inputs": inputs},
+            key=jax.random.key(0),
+        )[0]  # fmt: skip
+
+    gradient = jax.grad(loss_fn)(batch["inputs"])
+    np.testing.assert_array_equal(gradient, jnp.zeros_like(gradient))
+
+
 def test_a_frozen_teacher_that_explains_the_logit_masks_by_the_logit():
     changed = functools.partial(masked_by, score_fn=attributions.target_logit)
     np.testing.assert_array_equal(changed(frozen_teacher=True), changed())

@@ -189,6 +189,19 @@ def test_evaluation_is_a_weighted_mean_in_eval_mode():
     chex.assert_trees_all_close(metrics, expected, rtol=1e-5)
 
 
+def test_evaluation_reads_the_running_statistics():
+    apply_fn, params, _ = testing.smooth_network(jax.random.key(0), batch_norm=True)
+    _, state, batch = make({})
+    state = state._replace(model_state=(jnp.full(4, 0.3), jnp.full(4, 2.0)))
+    output, _ = apply_fn(params, state.model_state, batch["inputs"], train=False)
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+        output.logits, batch["labels"]
+    )
+    expected = jnp.average(losses, weights=batch["weight"])
+    loss = training.make_eval_step(apply_fn)(state, batch)["loss"]
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
 def test_the_state_has_no_weak_types_to_compile_twice_for():
     def init(key, batch):
         return jnp.full(3, 0.5), {"count": jnp.asarray(0.0)}
