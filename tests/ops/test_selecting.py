@@ -151,6 +151,17 @@ def test_many_ties_in_rows_of_any_length(num_scores):
         np.testing.assert_array_equal(mask, sorted_mask(scores, k))
 
 
+@pytest.mark.parametrize("end", MASKS)
+def test_many_scores_take_the_same_passes_unrolled(end):
+    # Above 2^15 scores; three quarters of these tie at 0.
+    noise = jax.random.normal(jax.random.key(3), (2, 16_411))
+    scores = jnp.where(jnp.arange(16_411) % 4 == 0, noise, 0.0)
+    k = jnp.array([1_000, 9_000])
+    np.testing.assert_array_equal(
+        MASKS[end](scores, k), sorted_mask(scores, k, end=end)
+    )
+
+
 def test_empty_batches_and_empty_examples():
     assert ops.bottom_k_mask(jnp.zeros((0, 3), jnp.int8), 2).shape == (0, 3)
     assert ops.bottom_k_mask(jnp.zeros((2, 0), jnp.int8), 0).shape == (2, 0)
@@ -221,6 +232,11 @@ def test_nan_is_refused_outside_jit_and_ranks_last_inside(end):
     where = ~jnp.isnan(scores)
     mask = MASKS[end](scores, 11, where=where)
     np.testing.assert_array_equal(mask, sorted_mask(scores, 11, where, end=end))
+    where = jnp.ones_like(where).at[1, 0, 2].set(False).at[3, 0, 0].set(False)
+    mask = jax.jit(MASKS[end])(scores, jnp.array(11), where=where)
+    np.testing.assert_array_equal(mask, sorted_mask(scores, 11, where, end=end))
+    assert mask[3, 2, 3]  # all 11 valid scores, NaN among them
+    assert not mask[1, 0, 2]
 
 
 def test_infinities_come_before_nan():

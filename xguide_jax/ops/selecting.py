@@ -172,9 +172,11 @@ def _lowest(keys: Array, k: Array, where: Array | None) -> Array:
         return jnp.where(_count(keys < higher) < k, higher, threshold)
 
     num_bits = 8 * keys.dtype.itemsize
-    # Loops: unrolled passes are no faster and take ten times as long to compile.
+    # XLA gives a pass inside a loop only one thread of a CPU. Unrolled passes take ten
+    # times as long to compile, so small scores stay in loops.
+    unroll = keys.size >= 2**15
     zero = jnp.zeros_like(keys[:, :1])
-    threshold = jax.lax.fori_loop(0, num_bits, raise_threshold, zero)
+    threshold = jax.lax.fori_loop(0, num_bits, raise_threshold, zero, unroll=unroll)
 
     below, tied = keys < threshold, keys == threshold
     if where is not None:
@@ -187,7 +189,8 @@ def _lowest(keys: Array, k: Array, where: Array | None) -> Array:
         later = end | (1 << (num_keys.bit_length() - 1 - i))
         return jnp.where(_count(tied & (index < later)) <= wanted, later, end)
 
-    end = jax.lax.fori_loop(0, num_keys.bit_length(), move_end, jnp.zeros_like(wanted))
+    end = jnp.zeros_like(wanted)
+    end = jax.lax.fori_loop(0, num_keys.bit_length(), move_end, end, unroll=unroll)
     return (below | (tied & (index < end))).reshape(shape)
 
 
