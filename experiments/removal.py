@@ -60,10 +60,14 @@ def make_measurement(
       '<view>/<fill>/<explainer or random>' (areas under mean curves), 'gap/...' (by how
       much the explainer's order beats the random one, higher is better in both views),
       'completeness_error', 'undefined/<explainer>' (images without a ranking). Arrays:
-      'curve/<view>/<fill>/<explainer>' [F], 'maps/<explainer>' [S, H, W], 'inputs',
-      'labels'.
+      'curve/<view>/<fill>/<explainer>' [F], 'maps/<explainer>' [S, H, W] of the
+      target's logit, 'inputs', 'labels'.
     """
     explain = jax.jit(functools.partial(_explain, apply_fn, protocol))
+    # A log-probability has no slope left where the network is sure of its answer: maps
+    # that are looked at, on one scale for all networks, are of the logit.
+    of_logit = protocol._replace(score_fn=attributions.target_logit)
+    explain_shown = jax.jit(functools.partial(_explain, apply_fn, of_logit))
     curve = jax.jit(
         functools.partial(_curve, apply_fn), static_argnames=("view", "fill")
     )
@@ -80,7 +84,8 @@ def make_measurement(
             for draw in range(protocol.num_draws)
         ]
         numbers: dict[str, float] = {"completeness_error": float(error)}
-        arrays = _shown(explained, inputs, labels, protocol.num_shown)
+        shown = inputs[: protocol.num_shown], labels[: protocol.num_shown]
+        arrays = _shown(explain_shown(variables, *shown, explain_key)[0], *shown)
         for view in VIEWS:
             for fill_name, fill in protocol.fills.items():
                 at = functools.partial(
@@ -164,14 +169,10 @@ def _record(
 
 
 def _shown(
-    explained: dict[str, Array], inputs: Array, labels: Array, count: int
+    explained: dict[str, Array], inputs: Array, labels: Array
 ) -> dict[str, np.ndarray]:
     maps = {
-        f"maps/{name}": np.asarray(ops.signed_channel_mean(a)[:count, ..., 0])
+        f"maps/{name}": np.asarray(ops.signed_channel_mean(a)[..., 0])
         for name, a in explained.items()
     }
-    return {
-        **maps,
-        "inputs": np.asarray(inputs[:count]),
-        "labels": np.asarray(labels[:count]),
-    }
+    return {**maps, "inputs": np.asarray(inputs), "labels": np.asarray(labels)}

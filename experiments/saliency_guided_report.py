@@ -239,7 +239,8 @@ def draw(
     for name, long in LONG.items():
         maps = {arm: arrays[f"maps/{name}"] for arm, arrays in first.items()}
         figures[f"maps_{name}"] = (
-            f"{long.capitalize()} of the same test images by every arm, one scale",
+            f"{long.capitalize()} of the label's logit, the same test images by every arm, "
+            "one scale",
             reporting.saliency_grid(
                 shown["inputs"], maps, labels=labels, quantile=0.995
             ),
@@ -252,15 +253,18 @@ def draw(
             f"{arm}": np.stack([arrays[key] for _, arrays in repeats])
             for arm, repeats in results.items()
         }
-        control = f"curve/{view}/{fill}/random"
+        chance = {
+            arm: np.stack([a[f"curve/{view}/{fill}/random"] for _, a in repeats])
+            for arm, repeats in results.items()
+        }
         verb = "removed" if view == "removal" else "inserted"
         figures[f"{view}_{fill}_{name}"] = (
             f"{view.capitalize()} by {LONG[name]}, {fill} fill; dashed: random orders "
-            "of the unguided network",
+            "of the same network",
             reporting.curves(
                 rows,
                 fractions=np.asarray(removal.FRACTIONS),
-                control=np.stack([a[control] for _, a in next(iter(results.values()))]),
+                controls=chance,
                 x_label=f"fraction of pixels {verb}, most salient first",
                 y_label="accuracy",
             ),

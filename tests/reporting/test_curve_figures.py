@@ -52,17 +52,28 @@ def test_the_area_of_a_constant_curve_is_its_height_whatever_the_span():
     assert _legend(figure) == ["a: 0.700 (one seed, no interval)"]
 
 
-def test_the_control_is_dashed_and_last():
+def test_every_arm_has_its_own_control_dashed_in_its_colour():
     figure = reporting.curves(
-        {"a": np.ones((2, 3)), "b": np.ones((2, 3))},
+        {"a": np.ones((2, 3)), "b": np.ones((2, 3)), "c": np.ones((2, 3))},
         fractions=_FRACTIONS,
-        control=np.zeros((2, 3)),
+        controls={"b": np.array([[1.0, 0.5, 0], [0.6, 0.5, 0]]), "a": np.zeros(3)},
     )
     lines = figure.axes[0].lines
-    assert [line.get_linestyle() for line in lines] == ["-", "-", "--"]
-    assert lines[-1].get_ydata().tolist() == [0, 0, 0]
-    assert _legend(figure)[-1].startswith("random order: 0.000")
-    assert len({line.get_color() for line in lines}) == 3
+    assert [line.get_linestyle() for line in lines] == ["--", "-", "--", "-", "-"]
+    np.testing.assert_allclose(lines[2].get_ydata(), [0.8, 0.5, 0.0])
+    assert lines[0].get_color() == lines[1].get_color()
+    assert lines[2].get_color() == lines[3].get_color() != lines[1].get_color()
+    texts = _legend(figure)
+    assert len(texts) == 3
+    assert texts[0].endswith("random order 0.000")
+    # (.8 + .5)/2 * .5 + (.5 + 0)/2 * .5 = .45
+    assert texts[1].endswith("random order 0.450")
+    assert "random" not in texts[2]
+
+
+def test_a_control_of_no_arm_is_refused():
+    with pytest.raises(ValueError, match=r"`controls` holds \['b'\], which"):
+        reporting.curves({"a": np.ones(3)}, fractions=_FRACTIONS, controls={"b": 1})
 
 
 def test_undefined_rows_are_left_out_and_counted():

@@ -23,14 +23,14 @@ def curves(
     values: Mapping[str, np.ndarray],
     *,
     fractions: np.ndarray,
-    control: np.ndarray | None = None,
+    controls: Mapping[str, np.ndarray] | None = None,
     interval_fn: IntervalFn = intervals.t_interval,
     repetition: str = "seed",
     x_label: str = "fraction of features removed",
     y_label: str = "probability of the class",
     title: str | None = None,
 ) -> Figure:
-    """Removal or insertion curves with bands and areas, and the random-order control.
+    """Removal or insertion curves with bands and areas, and their random orders.
 
     Areas are trapezoids over the fractions divided by their span, so a constant curve
     has its own height as area. Rows with a NaN are left out and counted in the legend.
@@ -39,7 +39,8 @@ def curves(
       values: {arm: [R, P]}, one row a repetition and one column a fraction; [P] counts
         as one row.
       fractions: [P], increasing.
-      control: [R, P], the same with features in random order; dashed.
+      controls: {arm: [R, P]}, the same networks with features in random order; dashed
+        in the arm's colour, with their areas beside the arm's. An arm may lack one.
       interval_fn: of the curves and of their areas; for many examples, e.g.
         `functools.partial(bootstrap_interval, seed=0)`.
       repetition: what a row is, in the singular.
@@ -51,22 +52,25 @@ def curves(
       A figure; the legend gives area, interval and number of rows of each arm.
 
     Raises:
-      ValueError: if a curve and the fractions differ in length.
+      ValueError: if a curve and the fractions differ in length, or there is a control
+        of no arm.
     """
     figure = Figure(figsize=(4.6, 3.9), layout="constrained")
     axis = figure.subplots()
-    lines = style.coloured(values.items())
-    if control is not None:
-        lines.append((("random order", control), style.CONTROL))
-    for (arm, points), colour in lines:
+    controls = controls or {}
+    if unknown := sorted(controls.keys() - values.keys()):
+        raise ValueError(f"`controls` holds {unknown}, which `values` do not.")
+    for (arm, points), colour in style.coloured(values.items()):
         rows = _rows(points, len(fractions), arm)
         defined = rows[~np.isnan(rows).any(axis=1)]
         area = _area_text(defined, fractions, interval_fn, repetition)
         missing = f", {len(rows) - len(defined)} undefined"
         label = f"{arm}: {area}{missing if len(defined) < len(rows) else ''}"
+        if arm in controls:
+            chance = _rows(controls[arm], len(fractions), f"control of {arm}")
+            label += f"; random order {_area(chance, fractions).mean():.3f}"
+            axis.plot(fractions, chance.mean(axis=0), "--", color=colour, linewidth=1)
         _draw_band(axis, fractions, defined, interval_fn, color=colour, label=label)
-    if control is not None:
-        axis.lines[-1].set_linestyle("--")
     style.finish_axis(axis, x_label=x_label, y_label=y_label)
     axis.set_xlim(fractions[0], fractions[-1])
     _draw_legend(figure, columns=1, title="area under the curve [95 % interval]")
@@ -131,13 +135,17 @@ def _rows(values: np.ndarray, length: int, name: str) -> np.ndarray:
     return rows
 
 
+def _area(rows: np.ndarray, fractions: np.ndarray) -> np.ndarray:
+    span = fractions[-1] - fractions[0]
+    return np.trapezoid(rows, fractions, axis=-1) / span
+
+
 def _area_text(
     rows: np.ndarray, fractions: np.ndarray, interval_fn: IntervalFn, repetition: str
 ) -> str:
     if not len(rows):
         return "undefined"
-    span = fractions[-1] - fractions[0]
-    areas = np.trapezoid(rows, fractions, axis=-1)[:, None] / span
+    areas = _area(rows, fractions)[:, None]
     mean = f"{float(areas.mean()):.3f}"
     if len(rows) == 1:
         return f"{mean} (one {repetition}, no interval)"
@@ -163,7 +171,12 @@ def _draw_band(
 
 def _draw_legend(figure: Figure, *, columns: int, title: str | None = None) -> None:
     """One legend below all panels, with each label once."""
-    lines = {str(line.get_label()): line for a in figure.axes for line in a.lines}
+    lines = {
+        str(line.get_label()): line
+        for axis in figure.axes
+        for line in axis.lines
+        if not str(line.get_label()).startswith("_")  # Matplotlib's mark for unnamed
+    }
     figure.legend(
         list(lines.values()),
         list(lines),

@@ -17,7 +17,6 @@ from xguide_jax.reporting import formatting
 Item = TypeVar("Item")
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-CONTROL = "#666666"
 SMALL, NORMAL, LARGE = 8, 9, 10  # points
 
 
