@@ -26,7 +26,7 @@ import numpy as np
 import optax
 import pytest
 
-from xguide_jax import testing, training
+from xguide_jax import reporting, testing, training
 from xguide_jax.types import GuidanceTerm, TermOutput
 
 NUM_STEPS = 6
@@ -81,6 +81,15 @@ def live(directory, *, num_steps=NUM_STEPS):
         on_save=functools.partial(training.save_checkpoint, checkpoints, config=CONFIG),
     )
     training.write_json(directory / "metrics.json", as_hex(state))
+    reporting.write_report(
+        directory / "report.html",
+        title="a run",
+        summary="It came to its end.",
+        tables={"log": training.read_records(log)},
+        figures={},
+        config=CONFIG,
+        undefined={},
+    )
 
 
 def damaged_checkpoints_are_errors():
@@ -98,10 +107,9 @@ def as_hex(state):
 
 
 def results(directory):
-    """(final parameters bit for bit, all lines of the log)."""
-    return tuple(
-        (directory / name).read_bytes() for name in ("metrics.json", "metrics.jsonl")
-    )
+    """(final parameters bit for bit, all lines of the log, the report)."""
+    names = ("metrics.json", "metrics.jsonl", "report.html")
+    return tuple((directory / name).read_bytes() for name in names)
 
 
 class Crash(BaseException):
