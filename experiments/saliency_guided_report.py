@@ -4,13 +4,13 @@ Everything is drawn from what the run directory holds, so a finished run can be 
 again without training.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from experiments import arms, common, removal
-from xguide_jax import reporting, training
+from experiments import common, removal, tables
+from xguide_jax import reporting
 
 CONTROL = "random"  # the arm whose masks look at no saliency
 LONG = {
@@ -18,8 +18,11 @@ LONG = {
     "smooth_grad": "SmoothGrad",
     "integrated_gradients": "integrated gradients",
 }
-
-Results = Mapping[str, Sequence[tuple[dict[str, float], dict[str, np.ndarray]]]]
+LOGGED = {
+    "task": "cross-entropy (nats)",
+    "sgt": "consistency loss (nats)",
+    "gradient_norm": "gradient norm",
+}
 
 
 def write(
@@ -32,40 +35,25 @@ def write(
       arm_names: the arms, in the order of the tables.
       class_names: what the labels stand for.
     """
-    seeds = range(run.config.seed, run.config.seed + run.config.seeds)
-    results = {
-        arm: [arms.load_result(run, arm, seed) or ({}, {}) for seed in seeds]
-        for arm in arm_names
-    }
-    tables = make_tables(results)
+    results = tables.collect(run, arm_names)
     undefined = {
         f"{arm}: images without a ranking by {LONG[name]}": int(
-            sum(numbers[f"undefined/{name}"] for numbers, _ in repeats)
+            sum(tables.values(results, arm, f"undefined/{name}"))
         )
-        for arm, repeats in results.items()
+        for arm in results
         for name in removal.EXPLAINERS
     }
-    figures = draw(run, results, class_names)
-    for name, (_, png) in figures.items():
-        common.write_bytes(run.path / "figures" / f"{name}.png", png)
-    numbers = {arm: [n for n, _ in repeats] for arm, repeats in results.items()}
-    training.write_json(run.path / "metrics.json", numbers)
-    reporting.write_report(
-        run.path / "report.html",
+    figures = draw(results, class_names)
+    figures["training"] = ("Training", tables.training_figure(run, arm_names, LOGGED))
+    tables.finish(
+        run,
+        results,
         title="Saliency-guided training on images",
-        summary=SUMMARY.format(seeds=seeds_text(len(seeds))),
-        tables=tables,
-        figures=dict(figures.values()),
-        config=common.read_json(run.path / "config.json"),
+        summary=SUMMARY.format(seeds=tables.seeds_text(run.config.seeds)),
+        tables=make_tables(results),
+        figures=figures,
         undefined=undefined,
-    )
-    texts = [f"{name}\n\n{reporting.format_table(t)}" for name, t in tables.items()]
-    common.write_bytes(run.path / "tables.md", "\n\n".join(texts).encode())
-    print(
-        "",
-        *texts[:2],
-        f"All tables and figures: {run.path / 'report.html'}",
-        sep="\n\n",
+        num_printed=2,
     )
 
 
@@ -84,19 +72,7 @@ black.
 """
 
 
-def seeds_text(count: int) -> str:
-    """How many seeds, in words a reader cannot overlook.
-
-    Args:
-      count: at least 1.
-
-    Returns:
-      'one seed, no interval' or 'N seeds'.
-    """
-    return "one seed, no interval" if count == 1 else f"{count} seeds"
-
-
-def make_tables(results: Results) -> dict[str, list[dict[str, Any]]]:
+def make_tables(results: tables.Results) -> dict[str, list[dict[str, Any]]]:
     """The tables of the report.
 
     Args:
@@ -111,27 +87,30 @@ def make_tables(results: Results) -> dict[str, list[dict[str, Any]]]:
         for key in numbers
         if key.startswith(tuple(removal.VIEWS)) and key.endswith("/random")
     ]
-    seeds = seeds_text(len(next(iter(results.values()))))
-    tables = {f"Accuracy, cost and attribution error ({seeds})": accuracies(results)}
+    seeds = tables.seeds_text(len(next(iter(results.values()))))
+    made = {f"Accuracy, cost and attribution error ({seeds})": accuracies(results)}
     for reference in (CONTROL, "unguided"):
         if reference in results:
             caption = f"Gap minus the gap of the {reference} arm, paired by seed"
-            tables[f"{caption} ({seeds})"] = gaps(results, reference, places)
+            made[f"{caption} ({seeds})"] = gaps(results, reference, places)
     for place in places:
         view, fill = place.split("/")
-        tables[f"Area under the {view} curve, {fill} fill ({seeds})"] = [
+        made[f"Area under the {view} curve, {fill} fill ({seeds})"] = [
             {
                 "arm": arm,
-                **{LONG[e]: mean(repeats, f"{place}/{e}") for e in LONG},
-                "random order": mean(repeats, f"{place}/random"),
-                **{f"gap, {LONG[e]}": mean(repeats, f"gap/{place}/{e}") for e in LONG},
+                **{LONG[e]: tables.mean(results, arm, f"{place}/{e}") for e in LONG},
+                "random order": tables.mean(results, arm, f"{place}/random"),
+                **{
+                    f"gap, {LONG[e]}": tables.mean(results, arm, f"gap/{place}/{e}")
+                    for e in LONG
+                },
             }
-            for arm, repeats in results.items()
+            for arm in results
         ]
-    return tables
+    return made
 
 
-def accuracies(results: Results) -> list[dict[str, Any]]:
+def accuracies(results: tables.Results) -> list[dict[str, Any]]:
     """Accuracy, completeness error and speed, a row an arm.
 
     Args:
@@ -143,24 +122,24 @@ def accuracies(results: Results) -> list[dict[str, Any]]:
     return [
         {
             "arm": arm,
-            "test accuracy": mean(repeats, "test_accuracy"),
+            "test accuracy": tables.mean(results, arm, "test_accuracy"),
             **{
-                f"test, minus {reference}": versus(
+                f"test, minus {reference}": tables.versus(
                     results, arm, reference, "test_accuracy"
                 )
                 for reference in (CONTROL, "unguided")
                 if reference in results
             },
-            "validation accuracy": mean(repeats, "validation_accuracy"),
-            "completeness error": mean(repeats, "completeness_error"),
-            "images/s": mean(repeats, "images_per_second"),
+            "validation accuracy": tables.mean(results, arm, "validation_accuracy"),
+            "completeness error": tables.mean(results, arm, "completeness_error"),
+            "images/s": tables.mean(results, arm, "images_per_second"),
         }
-        for arm, repeats in results.items()
+        for arm in results
     ]
 
 
 def gaps(
-    results: Results, reference: str, places: Sequence[str]
+    results: tables.Results, reference: str, places: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Every arm's gap to its own random order, minus the reference arm's.
 
@@ -177,7 +156,7 @@ def gaps(
             "arm": arm,
             "view and fill": place.replace("/", ", "),
             **{
-                LONG[e]: versus(results, arm, reference, f"gap/{place}/{e}")
+                LONG[e]: tables.versus(results, arm, reference, f"gap/{place}/{e}")
                 for e in LONG
             },
         }
@@ -187,50 +166,17 @@ def gaps(
     ]
 
 
-def mean(repeats: Sequence[tuple[dict[str, float], Any]], key: str) -> float:
-    """Mean of one number over seeds; NaN if a seed has none.
-
-    Args:
-      repeats: what was measured of each seed.
-      key: of the number.
-
-    Returns:
-      The mean.
-    """
-    return float(np.mean([numbers[key] for numbers, _ in repeats]))
-
-
-def versus(results: Results, arm: str, reference: str, key: str) -> str:
-    """An arm's number minus another's, paired by seed.
-
-    Args:
-      results: {arm: what was measured of each seed}.
-      arm: the one.
-      reference: the other.
-      key: of the number.
-
-    Returns:
-      The mean difference, with its interval where there are several seeds.
-    """
-    if arm == reference:
-        return "reference"
-    values = [[n[key] for n, _ in results[name]] for name in (arm, reference)]
-    difference = reporting.paired_difference(*values)
-    return f"{difference.value:+.3f}" if len(values[0]) == 1 else str(difference)
-
-
 def draw(
-    run: common.Run, results: Results, class_names: Sequence[str]
-) -> dict[str, tuple[str, bytes]]:
+    results: tables.Results, class_names: Sequence[str]
+) -> dict[str, tuple[str, Any]]:
     """The figures of the report.
 
     Args:
-      run: for its metrics.jsonl.
       results: {arm: what was measured of each seed}.
       class_names: what the labels stand for.
 
     Returns:
-      {file name: (caption, PNG)}.
+      {file name: (caption, figure)}.
     """
     figures: dict[str, tuple[str, Any]] = {}
     first = {arm: repeats[0][1] for arm, repeats in results.items()}
@@ -239,8 +185,8 @@ def draw(
     for name, long in LONG.items():
         maps = {arm: arrays[f"maps/{name}"] for arm, arrays in first.items()}
         figures[f"maps_{name}"] = (
-            f"{long.capitalize()} of the label's logit, the same test images by every arm, "
-            "one scale",
+            f"{long.capitalize()} of the label's logit, the same test images by every "
+            "arm, one scale",
             reporting.saliency_grid(
                 shown["inputs"], maps, labels=labels, quantile=0.995
             ),
@@ -269,36 +215,4 @@ def draw(
                 y_label="accuracy",
             ),
         )
-    figures["training"] = ("Training", training_figure(run, results))
-    return {
-        name: (caption, reporting.to_png(figure))
-        for name, (caption, figure) in figures.items()
-    }
-
-
-def training_figure(run: common.Run, results: Results) -> Any:
-    """Losses during training, from metrics.jsonl.
-
-    Args:
-      run: for its metrics.jsonl.
-      results: {arm: what was measured of each seed}.
-
-    Returns:
-      A figure.
-    """
-    records = training.read_records(run.path / "metrics.jsonl")
-    steps = sorted({record["step"] for record in records})
-    names = {"task": "cross-entropy (nats)", "sgt": "consistency loss (nats)",
-             "gradient_norm": "gradient norm"}  # fmt: skip
-    series: dict[str, dict[str, np.ndarray]] = {}
-    for arm in results:
-        mine = [record for record in records if record["arm"] == arm]
-        seeds = sorted({record["seed"] for record in mine})
-        for name in names:
-            rows = [
-                [record.get(name) for record in mine if record["seed"] == seed]
-                for seed in seeds
-            ]
-            if rows and rows[0] and rows[0][0] is not None:
-                series.setdefault(arm, {})[name] = np.array(rows, float)
-    return reporting.training_curves(series, steps=np.asarray(steps), labels=names)
+    return figures
