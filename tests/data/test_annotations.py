@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from xguide_jax import data
+from xguide_jax import data, ops
 
 
 def _square(top, left, size, shape=(9, 9)):
@@ -188,3 +188,15 @@ def test_resizing_to_the_same_shape_changes_nothing_and_empty_stays_empty():
     assert not data.resize_mask(np.zeros((6, 5)), shape=(2, 2)).any()
     with pytest.raises(ValueError, match=r"`shape` .* must be two positive"):
         data.resize_mask(masks, shape=(0, 2))
+
+
+@hypothesis.given(seed=st.integers(0, 10**6))
+def test_masks_of_boxes_are_those_that_terms_rasterise(seed):
+    rng = np.random.default_rng(seed)
+    corners = np.sort(rng.integers(-4, 24, size=(3, 4, 2, 2)) / 2, axis=2)
+    boxes = corners.reshape(3, 4, 4).astype(np.float32)
+    valid = rng.random((3, 4)) < 0.7
+    masks = data.box_masks(boxes, valid, shape=(6, 9))
+    assert masks.dtype == bool
+    expected = ops.rasterise_boxes(boxes, valid, shape=(6, 9))
+    np.testing.assert_array_equal(masks, np.asarray(expected) != 0)

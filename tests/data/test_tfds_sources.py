@@ -12,6 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from xguide_jax import data
+from xguide_jax.data import tfds_sources
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,56 @@ class TinySentences(TinyPhotographs):
         return tfds.core.DatasetInfo(builder=self, features=features)
 
 
+class TinyBirds(TinyPhotographs):
+    """Images of several shapes: image i is 8 + i high, its bird at rows i and i + 1.
+
+    It has i everywhere in its blue channel.
+    """
+
+    mask_features = ("segmentation_mask",)
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "bbox": tfds.features.BBoxFeature(),
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "label": tfds.features.ClassLabel(names=["wren", "tit"]),
+                **{
+                    name: tfds.features.Image(shape=(None, None, 1))
+                    for name in self.mask_features
+                },
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _generate_examples(self):
+        for i in range(4):
+            height = 8 + i
+            pixels = np.zeros((height, 16, 3), np.uint8)
+            pixels[i : i + 2, 4:10] = 200
+            pixels[..., 2] = i
+            mask = np.zeros((height, 16), np.uint8)
+            if i < 3:  # nobody drew a mask of the last one
+                mask[i, 5] = 51
+            yield (
+                i,
+                {
+                    "bbox": tfds.features.BBox(
+                        i / height, 4 / 16, (i + 2) / height, 0.625
+                    ),
+                    "image": io.BytesIO(_png(pixels)),
+                    "label": i % 2,
+                    **{name: io.BytesIO(_png(mask)) for name in self.mask_features},
+                },
+            )
+
+
+class TinyCars(TinyBirds):
+    """Boxes only."""
+
+    mask_features = ()
+
+
 class BrokenPhotographs(TinyPhotographs):
     """A download that fails."""
 
@@ -121,6 +172,97 @@ def test_a_prepared_set_is_read_with_its_pixels_labels_and_slices(tmp_path):
         )
 
 
+def _birds(name, folder, shape):
+    """The prepared set in the order of the birds' numbers, which writing shuffles."""
+    dataset = data.tensorflow_datasets_regions(
+        name, "train", shape=shape, data_dir=folder
+    )
+    data.validate(dataset)
+    numbers = np.rint(dataset.inputs[:, 0, 0, 2] * 255).astype(int)
+    assert sorted(numbers.tolist()) == [0, 1, 2, 3]
+    return data.take(dataset, np.argsort(numbers))
+
+
+def test_boxes_and_masks_follow_their_images_to_one_shape(tmp_path):
+    # Twice as wide; 8 rows out of 8 + i.
+    birds = _birds("tiny_birds", tmp_path, (8, 32))
+    assert birds.labels.tolist() == [0, 1, 0, 1]
+    assert birds.class_names == ("wren", "tit")
+    known = birds.annotations
+    assert known["boxes"][0].tolist() == [[8, 0, 20, 2]]
+    # Bird 2: rows 2 and 3 of 10 touch rows floor(1.6) = 1 to ceil(3.2) = 4 of 8.
+    assert known["boxes"][2].tolist() == [[8, 1, 20, 4]]
+    assert np.argwhere(known["region"][0]).tolist() == [[0, 10], [0, 11]]
+    # Row 2 of 10 touches 1.6 .. 2.4: rows 1 and 2.
+    rows, columns = np.nonzero(known["region"][2])
+    assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [
+        (1, 10),
+        (1, 11),
+        (2, 10),
+        (2, 11),
+    ]
+    assert known["region_valid"].tolist() == [True, True, True, False]
+    assert known["boxes_valid"].all()
+    boxes = data.box_masks(known["boxes"], known["boxes_valid"], shape=(8, 32))
+    np.testing.assert_array_equal(birds.inputs[..., 0] > 0, boxes)
+    assert not np.any(known["region"] & ~boxes)
+    one = {name: value[2] for name, value in known.items()}
+    _, moved = data.flip_horizontally(birds.inputs[2], one)
+    assert moved["boxes"].tolist() == [[12, 1, 24, 4]]
+
+
+def test_boxes_of_whole_pixels_stay_so_though_they_are_stored_as_fractions():
+    for size in range(1, 60):
+        for first in range(size):
+            fractions = [first / size, 0, (first + 1) / size, 1]
+            row = {
+                "image": np.zeros((size, 1, 1), np.uint8),
+                "bbox": np.array(fractions, np.float32),
+            }
+            _, known = tfds_sources._resized(row, (size, 1))
+            assert known["boxes"].tolist() == [[0, first, 1, first + 1]]
+
+
+def test_without_a_mask_the_region_is_the_box(tmp_path):
+    cars = _birds("tiny_cars", tmp_path, (5, 7))
+    known = cars.annotations
+    np.testing.assert_array_equal(
+        known["region"],
+        data.box_masks(known["boxes"], known["boxes_valid"], shape=(5, 7)),
+    )
+    np.testing.assert_array_equal(known["region"], cars.inputs[..., 1] > 0)
+    assert known["region_valid"].all()
+    # The folder is prepared now, and a slice of it is normalised as asked.
+    half = data.tensorflow_datasets_regions(
+        "tiny_cars",
+        "train[:50%]",
+        shape=(5, 7),
+        data_dir=tmp_path,
+        download=False,
+        mean=0.5,
+        std=(0.5, 1.0, 2.0),
+    )
+    # (0 - 0.5) / std outside of the car.
+    assert half.inputs[0, -1, -1, :2].tolist() == [-1, -0.5]
+    assert len(half.labels) == 2
+
+
+@pytest.mark.parametrize("name", ["caltech_birds2011", "cars196"])
+def test_published_sets_with_boxes_have_the_features_that_are_read(name):
+    with tfds.testing.mock_data(num_examples=6):
+        dataset = data.tensorflow_datasets_regions(name, "train", shape=(12, 10))
+    data.validate(dataset)
+    assert dataset.inputs.shape == (6, 12, 10, 3)
+    assert dataset.annotations["region"].shape == (6, 12, 10)
+    assert dataset.annotations["boxes"].shape == (6, 1, 4)
+    assert len(dataset.class_names) == (200 if name.startswith("caltech") else 196)
+    # What the mock made up is partly inverted: no pixel, so no box.
+    box = dataset.annotations["boxes"][:, 0]
+    covering = np.all(box[:, 2:] > box[:, :2], axis=1)
+    np.testing.assert_array_equal(dataset.annotations["boxes_valid"][:, 0], covering)
+    assert "tensorflow" not in sys.modules
+
+
 @pytest.mark.parametrize("download", [True, False])
 def test_a_set_that_cannot_be_prepared_says_what_to_put_where(tmp_path, download):
     with pytest.raises(FileNotFoundError) as error:
@@ -137,6 +279,10 @@ def test_a_set_that_cannot_be_prepared_says_what_to_put_where(tmp_path, download
 def test_sets_of_another_kind_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"features \['text'\], not 'image' and"):
         data.tensorflow_datasets_images("tiny_sentences", "train", data_dir=tmp_path)
+    with pytest.raises(ValueError, match="not 'bbox' and 'image' and 'label'"):
+        data.tensorflow_datasets_regions(
+            "tiny_photographs", "train", shape=(4, 4), data_dir=tmp_path
+        )
     with pytest.raises(ValueError, match="'uneven_photographs' differ in shape"):
         data.tensorflow_datasets_images(
             "uneven_photographs", "train", data_dir=tmp_path
@@ -160,7 +306,7 @@ def test_importing_the_package_imports_no_optional_library_and_no_jax():
     program = (
         "import sys, xguide_jax.data; "
         "print(sorted({'jax', 'mlxtend', 'tensorflow_datasets', 'tensorflow', "
-        "'matplotlib', 'jinja2'} & sys.modules.keys()))"
+        "'matplotlib', 'jinja2', 'skimage', 'PIL'} & sys.modules.keys()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -177,3 +177,79 @@ def test_a_crop_that_leaves_nothing_is_refused(pad_crop):
         data.transform_together(
             np.random.default_rng(0), inputs, annotations, flip=True, pad_crop=pad_crop
         )
+
+
+def test_resizing_by_hand():
+    # 2 x 3 to 1 x 2: a cell is one and a half columns wide, so column 1 lies half in
+    # each. (1 + 4 + (2 + 5) / 2) / 3 and (3 + 6 + (2 + 5) / 2) / 3.
+    inputs = np.array([[1, 2, 3], [4, 5, 6]], np.float32)[..., None]
+    annotations = {
+        "region": np.array([[0, 0, 0], [0, 0, 1]], np.uint8),
+        "annotations": np.array([[1, 0, -1], [0, 0, 0]], np.int8),
+        "boxes": np.array([[1, 0, 2, 2], [2, 1, 9, 2], [0, 0, 0, 0]], np.float32),
+        "boxes_valid": np.array([True, True, True]),
+        "groups": np.array(3),
+    }
+    resized, known = data.resize_together(inputs, annotations, shape=(1, 2))
+    np.testing.assert_allclose(resized[..., 0], [[8.5 / 3, 12.5 / 3]], rtol=1e-6)
+    assert known["region"].tolist() == [[0, 1]]
+    assert known["annotations"].tolist() == [[1, -1]]
+    assert known["boxes"].tolist() == [[0, 0, 2, 1], [1, 0, 2, 1], [0, 0, 0, 0]]
+    assert known["boxes_valid"].tolist() == [True, True, False]
+    assert known["groups"] == 3
+
+
+def test_a_cell_that_both_signs_touch_says_nothing():
+    signed = np.array([[1, -1, -1, 0]], np.int8)
+    inputs = np.zeros((1, 4, 1), np.float32)
+    _, known = data.resize_together(inputs, {"annotations": signed}, shape=(1, 2))
+    assert known["annotations"].tolist() == [[0, -1]]
+    assert known["annotations"].dtype == np.int8
+
+
+@hypothesis.given(
+    boxes=_boxes(),
+    valid=st.tuples(*[st.booleans()] * 3),
+    shape=st.sampled_from([(5, 7), (2, 3), (1, 1), (9, 10), (15, 14)]),
+)
+def test_resized_boxes_are_the_boxes_of_the_resized_region(boxes, valid, shape):
+    valid = np.array(valid)
+    region = _rasterised(boxes, valid)
+    inputs = np.random.default_rng(0).random((_HEIGHT, _WIDTH, 2)).astype(np.float32)
+    annotations = {
+        "region": region,
+        "region_valid": np.array(True),
+        "boxes": boxes,
+        "boxes_valid": valid,
+    }
+    resized, known = data.resize_together(inputs, annotations, shape=shape)
+    assert resized.shape == (*shape, 2)
+    again = data.box_masks(
+        known["boxes"][None], known["boxes_valid"][None], shape=shape
+    )[0]
+    np.testing.assert_array_equal(known["region"] != 0, again)
+    assert known["region_valid"] == region.any()
+    assert not np.any(known["boxes_valid"] & ~valid)
+    # Cells are means: the image keeps its own.
+    np.testing.assert_allclose(
+        resized.mean(axis=(0, 1)), inputs.mean(axis=(0, 1)), rtol=1e-5
+    )
+
+
+def test_resizing_to_the_same_shape_changes_no_whole_pixel():
+    inputs, annotations = _example(np.array([[1, 0, 3, 2]], np.float32))
+    inputs = np.arange(inputs.size, dtype=np.float32).reshape(inputs.shape)
+    resized, known = data.resize_together(inputs, annotations, shape=(_HEIGHT, _WIDTH))
+    np.testing.assert_array_equal(resized, inputs)
+    for name, value in annotations.items():
+        np.testing.assert_array_equal(known[name], value, err_msg=name)
+
+
+def test_whole_numbers_are_rounded_and_a_shape_without_cells_is_refused():
+    inputs = np.array([[[0], [255], [255]]], np.uint8)
+    resized, _ = data.resize_together(inputs, {}, shape=(1, 2))
+    assert resized[0, :, 0].tolist() == [85, 255]  # (0 + 255 / 2) / 1.5 = 85
+    means, _ = data.resize_together(inputs, {}, shape=(1, 1))
+    assert means.item() == 170
+    with pytest.raises(ValueError, match=r"`shape` .* must be two positive"):
+        data.resize_together(inputs, {}, shape=(0, 2))

@@ -6,8 +6,11 @@ holds is a function of the seed and the step alone, so that nothing needs to be 
 to resume a run. Nothing is read from the environment; directories are arguments.
 """
 
+from xguide_jax.data.annotated_sources import bccd_crops, coco_masks
+from xguide_jax.data.annotation_files import res_annotations
 from xguide_jax.data.annotations import (
     SimulatedAnnotations,
+    box_masks,
     corrupt_masks,
     dilate_boxes,
     keep_fraction,
@@ -15,6 +18,13 @@ from xguide_jax.data.annotations import (
 )
 from xguide_jax.data.batching import batch_indices, eval_batches, make_batch, prefetch
 from xguide_jax.data.datasets import Dataset, split, take, validate, validate_batch
+from xguide_jax.data.decoys import (
+    TEXTURED_MEAN,
+    TEXTURED_STD,
+    corner_swatch,
+    swap_backgrounds,
+    textured_digits,
+)
 from xguide_jax.data.sources import (
     MNIST_MEAN,
     MNIST_STD,
@@ -22,15 +32,29 @@ from xguide_jax.data.sources import (
     mnist10k,
     normalise_images,
 )
-from xguide_jax.data.tfds_sources import tensorflow_datasets_images
-from xguide_jax.data.transforms import flip_horizontally, shift, transform_together
+from xguide_jax.data.tfds_sources import (
+    tensorflow_datasets_images,
+    tensorflow_datasets_regions,
+)
+from xguide_jax.data.transforms import (
+    flip_horizontally,
+    resize_together,
+    shift,
+    transform_together,
+)
 
 __all__ = (
     "MNIST_MEAN",
     "MNIST_STD",
+    "TEXTURED_MEAN",
+    "TEXTURED_STD",
     "Dataset",
     "SimulatedAnnotations",
     "batch_indices",
+    "bccd_crops",
+    "box_masks",
+    "coco_masks",
+    "corner_swatch",
     "corrupt_masks",
     "digits",
     "dilate_boxes",
@@ -41,11 +65,16 @@ __all__ = (
     "mnist10k",
     "normalise_images",
     "prefetch",
+    "res_annotations",
     "resize_mask",
+    "resize_together",
     "shift",
     "split",
+    "swap_backgrounds",
     "take",
     "tensorflow_datasets_images",
+    "tensorflow_datasets_regions",
+    "textured_digits",
     "transform_together",
     "validate",
     "validate_batch",

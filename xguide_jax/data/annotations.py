@@ -129,6 +129,29 @@ def keep_fraction(num_examples: int, *, fraction: float, seed: int) -> np.ndarra
     return kept
 
 
+def box_masks(
+    boxes: np.ndarray, valid: np.ndarray, *, shape: tuple[int, int]
+) -> np.ndarray:
+    """The pixels that any valid box of an image covers, without JAX.
+
+    Pixel i is covered where x0 <= i < x1, and likewise for y, as `ops.rasterise_boxes`
+    has it.
+
+    Args:
+      boxes: [N, boxes, 4], `(x0, y0, x1, y1)` in pixels.
+      valid: bool [N, boxes]; the other boxes may hold anything.
+      shape: `(H, W)`.
+
+    Returns:
+      bool [N, H, W].
+    """
+    x0, y0, x1, y1 = np.moveaxis(boxes[..., None], -2, 0)
+    rows, columns = np.arange(shape[0]), np.arange(shape[1])
+    in_rows = (y0 <= rows) & (rows < y1) & valid[..., None]
+    in_columns = (x0 <= columns) & (columns < x1)
+    return np.einsum("nbh,nbw->nhw", in_rows, in_columns)
+
+
 def resize_mask(mask: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
     """A mask on another grid, on which no annotated pixel is lost.
 

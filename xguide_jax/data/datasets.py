@@ -23,6 +23,8 @@ class Stream(enum.IntEnum):
     BATCHES = 2
     AUGMENTATION = 3
     ANNOTATED = 4
+    TEXTURES = 5
+    SWATCHES = 6
 
 
 def generator(stream: Stream, *numbers: int) -> np.random.Generator:

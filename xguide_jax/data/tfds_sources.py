@@ -7,12 +7,12 @@ other machine that its folder is copied to, it is not needed.
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from xguide_jax.data import datasets, sources
+from xguide_jax.data import annotations, datasets, sources, transforms
 
 
 def tensorflow_datasets_images(
@@ -45,7 +45,7 @@ def tensorflow_datasets_images(
       ValueError: if no such set is registered, or it has no images with labels.
       FileNotFoundError: if it is not prepared and cannot be, saying what to put where.
     """
-    builder = _builder(name, data_dir)
+    builder = _builder(name, data_dir, ("image", "label"))
     features = builder.info.features
     if None in features["image"].shape:
         raise ValueError(f"the images of {name!r} differ in shape; it takes one shape.")
@@ -57,7 +57,82 @@ def tensorflow_datasets_images(
     return datasets.Dataset(images, labels, tuple(features["label"].names))
 
 
-def _builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
+def tensorflow_datasets_regions(
+    name: str,
+    split: str,
+    *,
+    shape: tuple[int, int],
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = True,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+) -> datasets.Dataset:
+    """A labelled image set of tensorflow-datasets with a box, and a mask if it has one.
+
+    'caltech_birds2011' (200 kinds of birds, a box and a mask each), 'cars196' (a box)
+    and every other set with 'image', 'label' and 'bbox' features. Images may differ in
+    shape: each is stretched to one, its box and mask with it.
+
+    Args:
+      name: as tensorflow-datasets registers it.
+      split: e.g. 'train', 'test' or 'train[:10%]'.
+      shape: `(H, W)` of all inputs.
+      data_dir: the folder of prepared sets; the package's own default if None.
+      download: whether to download and prepare the set where it is not there yet.
+      mean: subtracted from pixels in [0, 1]; one number, or one a channel.
+      std: divides what is left; with the default of both, inputs lie in [0, 1].
+
+    Returns:
+      float32 [N, H, W, channels] with labels, class names and the annotations 'boxes',
+      float32 [N, 1, 4], `(x0, y0, x1, y1)` in pixels, 'boxes_valid', bool [N, 1],
+      'region', bool [N, H, W], where the 'segmentation_mask' is not 0, or else the box
+      as a mask, and 'region_valid', bool [N], False where that is empty.
+
+    Raises:
+      ImportError: if h5py is missing, without which sets vanish from the registry.
+      ValueError: if no such set is registered, or it has no images, labels and boxes.
+      FileNotFoundError: if it is not prepared and cannot be, saying what to put where.
+    """
+    builder = _builder(name, data_dir, ("bbox", "image", "label"))
+    rows = _source(builder, split, download)
+    labels, images, known = [], [], []
+    for row in rows:  # resized one by one: the set as it is may not fit into memory
+        image, annotated = _resized(row, shape)
+        labels.append(row["label"])
+        images.append(image)
+        known.append(annotated)
+    return datasets.Dataset(
+        sources.normalise_images(np.stack(images), mean=mean, std=std),
+        np.array(labels, np.int32),
+        tuple(builder.info.features["label"].names),
+        {key: np.stack([one[key] for one in known]) for key in known[0]},
+    )
+
+
+def _resized(row: Mapping[str, Any], shape: tuple[int, int]) -> transforms.Example:
+    """One example's image, box and region, stretched to one shape."""
+    size = row["image"].shape[:2]
+    y0, x0, y1, x1 = (float(side) for side in row["bbox"])
+    box = np.array([[x0 * size[1], y0 * size[0], x1 * size[1], y1 * size[0]]])
+    # As fractions in float32 whole pixels become 15.999999 or 16.000001.
+    known = {
+        "boxes": np.round(box, 3).astype(np.float32),
+        "boxes_valid": np.array([True]),
+    }
+    image, known = transforms.resize_together(row["image"], known, shape=shape)
+    if "segmentation_mask" in row:
+        mask = row["segmentation_mask"][..., 0] != 0
+        region = annotations.resize_mask(mask, shape=shape)
+    else:
+        region = annotations.box_masks(
+            known["boxes"][None], known["boxes_valid"][None], shape=shape
+        )[0]
+    return image, {**known, "region": region, "region_valid": np.array(region.any())}
+
+
+def _builder(
+    name: str, data_dir: str | os.PathLike[str] | None, needed: tuple[str, ...]
+) -> Any:
     # Without h5py an import fails inside tensorflow-datasets, is swallowed there, and
     # about half of all sets are then reported as not existing.
     if importlib.util.find_spec("h5py") is None:
@@ -69,10 +144,9 @@ def _builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
     except tfds.core.DatasetNotFoundError as error:
         raise ValueError(f"tensorflow-datasets registers no {name!r}.") from error
     features = builder.info.features or {}
-    if not {"image", "label"} <= set(features):
-        raise ValueError(
-            f"{name!r} has the features {sorted(features)}, not 'image' and 'label'."
-        )
+    if not set(needed) <= set(features):
+        wanted = " and ".join(map(repr, needed))
+        raise ValueError(f"{name!r} has the features {sorted(features)}, not {wanted}.")
     return builder
 
 

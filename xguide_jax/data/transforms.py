@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from xguide_jax.data import annotations as masks
+
 Annotations = dict[str, np.ndarray]
 Example = tuple[np.ndarray, Annotations]
 
@@ -133,6 +135,47 @@ def shift(
     return _shift_map(inputs, dy, dx, pad_value), _still_valid(moved)
 
 
+def resize_together(
+    inputs: np.ndarray, annotations: Mapping[str, np.ndarray], *, shape: tuple[int, int]
+) -> Example:
+    """An image and its annotations stretched to another shape.
+
+    A cell of the new image is the mean of the pixels under it, weighted by how much of
+    each lies there. Maps become what `resize_mask` makes of them, so that no annotated
+    pixel is lost; of signed maps each sign on its own, and a cell that both touch is 0.
+    A box becomes the cells that its pixels touch, so it remains the box of its mask.
+
+    Args:
+      inputs: [H, W, channels].
+      annotations: {name: array} of this one example; maps are [H, W] of 0 and 1, or of
+        -1, 0 and 1, and boxes are cut at the border.
+      shape: `(h, w)`.
+
+    Returns:
+      inputs [h, w, channels], rounded if they are whole numbers, and the annotations;
+      dtypes unchanged.
+
+    Raises:
+      ValueError: if `shape` holds no cell.
+    """
+    if min(shape) < 1:
+        raise ValueError(f"`shape` (={shape}) must be two positive numbers, (h, w).")
+    resized = _in_space(
+        annotations,
+        inputs,
+        lambda values: _resize_map(values, shape),
+        lambda boxes: _resize_boxes(boxes, inputs.shape[:2], shape),
+    )
+    rows, columns = (
+        _shares(size, cells)
+        for size, cells in zip(inputs.shape[:2], shape, strict=True)
+    )
+    means = np.einsum("hy,wx,yxc->hwc", rows, columns, inputs, optimize=True)
+    if inputs.dtype.kind in "iu":
+        means = np.rint(means)
+    return means.astype(inputs.dtype), _still_valid(resized)
+
+
 def _in_space(
     annotations: Mapping[str, np.ndarray],
     inputs: np.ndarray,
@@ -149,6 +192,35 @@ def _in_space(
         else:
             moved[name] = array
     return moved
+
+
+def _resize_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    in_front = np.moveaxis(values, (0, 1), (-2, -1))
+    resized = masks.resize_mask(in_front > 0, shape=shape).astype(values.dtype)
+    if values.dtype.kind in "if":  # others have no sign, and bool no minus
+        resized -= masks.resize_mask(in_front < 0, shape=shape).astype(values.dtype)
+    return np.moveaxis(resized, (-2, -1), (0, 1))
+
+
+def _resize_boxes(
+    boxes: np.ndarray, old: tuple[int, ...], new: tuple[int, int]
+) -> np.ndarray:
+    """From the whole pixels that are covered to the cells that those touch."""
+    pixels = np.array([old[1], old[0]])
+    cells = np.array([new[1], new[0]])
+    corners = np.clip(np.ceil(boxes).reshape(*boxes.shape[:-1], 2, 2), 0, pixels)
+    first, end = corners[..., 0, :] * cells, corners[..., 1, :] * cells
+    resized = np.concatenate([first // pixels, -(-end // pixels)], axis=-1)
+    return np.where(_covers_a_pixel(boxes)[..., None], resized, 0).astype(boxes.dtype)
+
+
+def _shares(size: int, cells: int) -> np.ndarray:
+    """float64 [cells, size]: the share of each pixel in each cell's mean."""
+    # In units of 1 / (size * cells), where all borders are whole numbers.
+    cell = np.arange(cells)[:, None] * size
+    pixel = np.arange(size) * cells
+    common = np.minimum(cell + size, pixel + cells) - np.maximum(cell, pixel)
+    return np.maximum(common, 0) / size
 
 
 def _shift_map(values: np.ndarray, dy: int, dx: int, fill: float) -> np.ndarray:
