@@ -7,23 +7,20 @@ its *share* of that scalar (its own numerator over the global denominator): the 
 the shares, and of their gradients, is the result. Averaging the shares is wrong.
 """
 
-import functools
-import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from xguide_jax import ops
+from xguide_jax.training import context as contexts
 from xguide_jax.types import (
     ApplyFn,
     Array,
     Batch,
-    Forward,
     GuidanceTerm,
     Metrics,
     ModelOutput,
@@ -90,7 +87,10 @@ def init_guidance(
     Returns:
       ({name: params}, {name: state}), `()` where a term has none.
     """
-    parts = {name: term.init(_named(key, name), batch) for name, term in terms.items()}
+    parts = {
+        name: term.init(contexts.named_key(key, name), batch)
+        for name, term in terms.items()
+    }
     return {n: p[0] for n, p in parts.items()}, {n: p[1] for n, p in parts.items()}
 
 
@@ -113,6 +113,9 @@ def make_objective(
       `(params, state, batch) -> (scalar, Aux)` with params as in `TrainState`. Under
       `axis_name` scalar and metrics are this device's shares: `psum` them, and the
       gradient.
+
+    Raises:
+      ValueError: if a term has the name of a metric of the step.
     """
     if taken := _METRICS.intersection(terms):
         raise ValueError(
@@ -123,14 +126,14 @@ def make_objective(
         params: dict[str, PyTree], state: TrainState, batch: Batch
     ) -> tuple[Array, Aux]:
         key = jax.random.fold_in(state.key, state.step)
-        dropout_key = _dropout_key(key, axis_name)
+        dropout_key = contexts.dropout_key(key, axis_name)
         output, model_state = apply_fn(
             params["model"], state.model_state, batch["inputs"], train=True,
             key=dropout_key,
         )  # fmt: skip
-        weight = _batch_weight(batch)
+        weight = contexts.batch_weight(batch)
         total = ops.axis_sum(jnp.sum(weight), axis_name)
-        task = _share(task_loss(output, batch), weight, total)
+        task = contexts.share(task_loss(output, batch), weight, total)
         guidance, (guidance_state, metrics) = guidance_loss(
             apply_fn, terms, params, state.model_state, state.guidance_state, batch,
             key=key, output=output, axis_name=axis_name, step=state.step,
@@ -184,32 +187,21 @@ def guidance_loss(
       ValueError: if a term asks for an annotation that the batch lacks.
     """
     if dropout_key is None:
-        dropout_key = _dropout_key(key, axis_name)
-    forward = _forward(apply_fn, params["model"], model_state, dropout_key)
-    if output is None:
-        output = forward(batch["inputs"], train=True)
-    weight = _batch_weight(batch)
-    indices = ops.example_indices(len(weight), axis_name=axis_name)
-    context = StepContext(
-        forward=forward,
-        task_input_gradient=functools.partial(
-            _task_input_gradient, forward, task_loss, batch, axis_name
-        ),
-        batch=batch,
-        output=output,
-        step=jnp.asarray(step, jnp.int32),
-        key=key,
-        axis_name=axis_name,
-    )
+        dropout_key = contexts.dropout_key(key, axis_name)
+    forward = contexts.make_forward(apply_fn, params["model"], model_state, dropout_key)
+    context = contexts.make_context(
+        forward, batch, output,
+        step=step, task_loss=task_loss, key=key, axis_name=axis_name,
+    )  # fmt: skip
+    weight = contexts.batch_weight(batch)
     total, states, metrics = jnp.zeros(()), {}, {}
     for name, term in sorted(terms.items()):  # sums in one order, whatever the dict's
-        keys = jax.vmap(functools.partial(jax.random.fold_in, _named(key, name)))
         out = _apply_term(
             name,
             term,
             params.get("guidance", {}).get(name, ()),
             guidance_state.get(name, ()),
-            context._replace(key=keys(indices)),
+            contexts.with_keys(context, name),
         )
         loss, logged = _reduce(name, out, weight, axis_name)
         total = total + loss.astype(total.dtype)
@@ -245,79 +237,8 @@ def _reduce(
             )
     weight = out.weight.astype(batch_weight.dtype) * batch_weight
     total = ops.axis_sum(jnp.sum(weight), axis_name)
-    loss = _share(out.loss, weight, total)
-    logged = {f"{name}/{k}": _share(v, weight, total) for k, v in out.metrics.items()}
+    loss = contexts.share(out.loss, weight, total)
+    logged = {
+        f"{name}/{k}": contexts.share(v, weight, total) for k, v in out.metrics.items()
+    }
     return loss, {name: loss, **logged}
-
-
-def _share(values: Array, weight: Array, total: Array) -> Array:
-    """A device's part of a weighted mean; 0 where every weight is 0."""
-    values = ops.at_least_float32(values)
-    weight = weight.astype(values.dtype)
-    # Weight 0 means "not there": such a row may be anything, NaN included.
-    kept = jnp.where(weight > 0, values, 0.0)
-    return ops.safe_divide(jnp.sum(weight * kept), total.astype(values.dtype))
-
-
-def _task_input_gradient(
-    forward: Forward,
-    task_loss: TaskLoss,
-    batch: Batch,
-    axis_name: str | None,
-    *,
-    train: bool = True,
-) -> Array:
-    """The clean pass again: the compiler merges it, and its pullback, with the first.
-
-    That holds because the same expressions stand in both; it is what makes a constant
-    teacher cost two thirds of a forward pass less than any other saliency.
-    """
-    weight = _batch_weight(batch)
-    total = ops.axis_sum(jnp.sum(weight), axis_name)
-
-    def mean_task_loss(inputs: Array) -> Array:
-        output = forward(inputs, train=train)
-        return _share(task_loss(output, batch), weight, total)
-
-    return jax.grad(mean_task_loss)(batch["inputs"])
-
-
-def _forward(
-    apply_fn: ApplyFn, params: PyTree, model_state: PyTree, dropout_key: PRNGKey
-) -> Forward:
-    def forward(
-        inputs: Array,
-        *,
-        train: bool = False,
-        overrides: Mapping[str, Array] | None = None,
-        key: PRNGKey | None = None,
-    ) -> ModelOutput:
-        if train and key is None:
-            key = dropout_key
-        output, _ = apply_fn(
-            params, model_state, inputs, train=train, key=key if train else None,
-            overrides=overrides,
-        )  # fmt: skip
-        return output
-
-    return forward
-
-
-def _batch_weight(batch: Batch) -> Array:
-    weight = batch.get("weight", jnp.ones(len(batch["inputs"])))
-    # float64 where it is enabled: sums of weights must not depend on their order.
-    return weight.astype(jnp.result_type(float))
-
-
-def _named(key: PRNGKey, name: str) -> PRNGKey:
-    """A key of its own for each name: adding a term changes no other's noise."""
-    return jax.random.fold_in(key, np.uint32(zlib.crc32(name.encode())))
-
-
-def _dropout_key(key: PRNGKey, axis_name: str | None) -> PRNGKey:
-    # Dropout masks are drawn per device: networks take one key a batch, not one an
-    # example.
-    key = _named(key, "task/dropout")
-    if axis_name is None:
-        return key
-    return jax.random.fold_in(key, jax.lax.axis_index(axis_name))
