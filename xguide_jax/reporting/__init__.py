@@ -16,6 +16,7 @@ from xguide_jax.reporting.paired import (
 )
 from xguide_jax.reporting.report import write_report
 from xguide_jax.reporting.style import to_png
+from xguide_jax.reporting.tradeoff_figures import pareto_front, tradeoff
 
 __all__ = (
     "Estimate",
@@ -25,10 +26,12 @@ __all__ = (
     "format_value",
     "overlay",
     "paired_difference",
+    "pareto_front",
     "ratio_of_means",
     "saliency_grid",
     "t_interval",
     "to_png",
+    "tradeoff",
     "training_curves",
     "write_report",
 )

@@ -1,0 +1,95 @@
+"""Two goals at once: which arms no other arm beats in both."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from xguide_jax.reporting import style
+
+
+def tradeoff(
+    points: Mapping[str, np.ndarray],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str | None = None,
+) -> Figure:
+    """Arms as numbered points, both axes better to the right and up, and their front.
+
+    A large point is the mean over repetitions, the small ones around it the repetitions
+    themselves. The grey steps join the arms of which no other mean is at least as good
+    in both and better in one, the Pareto front. Repetitions with a NaN are not drawn
+    and not averaged; an arm without any other is listed as undefined.
+
+    Args:
+      points: {arm: [R, 2]}, (x, y) of each repetition.
+      x_label: what x is, with its unit.
+      y_label: what y is.
+      title: above the axes.
+
+    Returns:
+      A figure; the legend beside it says which number is which arm and marks those of
+      the front with an asterisk.
+
+    Raises:
+      ValueError: if an arm's points are not pairs, or there is none.
+    """
+    rows = {arm: _pairs(arm, values) for arm, values in points.items()}
+    if not rows:
+        raise ValueError("`points` holds no arm.")
+    means = {arm: pairs.mean(axis=0) for arm, pairs in rows.items() if len(pairs)}
+    front = pareto_front(means)
+    figure = Figure(figsize=(6.8, 4.2), layout="constrained")
+    axis = figure.subplots()
+    if front:
+        steps = np.array([means[arm] for arm in front])
+        axis.step(*steps.T, where="pre", color="#b0b0b0", linewidth=1.2, zorder=1)
+    entries = []
+    for number, ((arm, pairs), colour) in enumerate(style.coloured(rows.items()), 1):
+        text = f"{number} {arm}" + (" *" if arm in front else "")
+        entries.append(Line2D([], [], marker="o", linestyle="", color=colour))
+        entries[-1].set_label(text if len(pairs) else f"{text}: undefined")
+        if len(pairs):
+            axis.scatter(*pairs.T, s=7, color=colour, alpha=0.5, zorder=2)
+            axis.scatter(*means[arm], s=95, color=colour, edgecolor="white", zorder=3)
+            axis.annotate(
+                str(number), means[arm], color="white", fontsize=6.5, zorder=4,
+                ha="center", va="center", fontweight="bold",
+            )  # fmt: skip
+    style.finish_axis(axis, x_label=x_label, y_label=y_label)
+    figure.legend(
+        handles=entries,
+        loc="outside right upper",
+        frameon=False,
+        fontsize=style.SMALL,
+        title="* on the front",
+        title_fontsize=style.SMALL,
+    )
+    if title:
+        axis.set_title(title, fontsize=style.LARGE)
+    return style.literal(figure)
+
+
+def pareto_front(means: Mapping[str, np.ndarray]) -> list[str]:
+    """The arms that no other arm beats, from left to right.
+
+    Args:
+      means: {arm: (x, y)}, both better when larger.
+
+    Returns:
+      Names; of two equal arms both.
+    """
+    beaten = lambda arm: any(
+        np.all(other >= means[arm]) and np.any(other > means[arm])
+        for other in means.values()
+    )
+    return sorted((a for a in means if not beaten(a)), key=lambda a: float(means[a][0]))
+
+
+def _pairs(arm: str, values: np.ndarray) -> np.ndarray:
+    pairs = np.asarray(values, float)
+    if pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise ValueError(f"{arm!r} has shape {pairs.shape}; [R, 2] is needed.")
+    return pairs[np.isfinite(pairs).all(axis=1)]
