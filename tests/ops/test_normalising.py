@@ -51,6 +51,25 @@ class VariantsTest(chex.TestCase):
         np.testing.assert_array_equal(normalise_fn(maps * factors), values)
         np.testing.assert_array_equal(normalise_fn(maps[::-1]), values[::-1])
 
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.named_parameters(*NORMALISERS.items())
+    def test_the_extremes_are_exact_and_the_largest_cell_has_no_slope(self, normalise):
+        """Not 0.99999994, as where the compiler multiplies by 1 / max instead."""
+        maps = random_maps((64, 3, 4))
+        values = self.variant(normalise)(maps)
+        size = np.abs(maps) if normalise is ops.normalise_by_max_magnitude else maps
+        largest = size == np.max(size, axis=(1, 2), keepdims=True)
+        np.testing.assert_array_equal(np.abs(values) == 1, largest)
+        if normalise is ops.min_max_normalise:
+            np.testing.assert_array_equal(np.min(values, axis=(1, 2)), np.zeros(64))
+
+        def distance_to_one(maps):
+            distances = jnp.abs(1 - jnp.abs(normalise(maps)))
+            return jnp.sum(jnp.where(largest, distances, 0.0))
+
+        gradient = self.variant(jax.grad(distance_to_one))(maps)
+        np.testing.assert_array_equal(gradient, np.zeros_like(maps))
+
     @chex.all_variants
     def test_only_min_max_ignores_a_shift(self):
         maps = jnp.round(8 * random_maps())
@@ -94,6 +113,11 @@ def test_maps_without_a_range_are_zeros_with_a_zero_gradient(normalise, scale):
 def test_numerical_gradients(x64, normalise):
     maps = random_maps((2, 2, 3))
     test_util.check_grads(jax.jit(normalise), (maps,), order=2, modes=["rev"])
+
+
+def test_epsilon_keeps_the_maximum_below_one():
+    values = ops.min_max_normalise(jnp.array([[1.0, 4.0, 2.0]]), epsilon=0.5)
+    np.testing.assert_allclose(values, [[0.0, 3 / 3.5, 1 / 3.5]], rtol=1e-6)
 
 
 def test_gradient_flows_through_the_maximum():

@@ -1,7 +1,8 @@
 """Attribution maps brought to a common range, each example by itself.
 
 All axes but `B` are one map. The extreme a map is divided by is part of the function:
-gradients flow through it, and hold it constant only where the caller does. A map with
+gradients flow through it, and hold it constant only where the caller does. The cell it
+comes from is 1 exactly, with a gradient of zeros, in whatever program. A map with
 nothing to divide by becomes zeros, with a gradient of zeros.
 """
 
@@ -30,7 +31,7 @@ def normalise_by_max(maps: Array) -> Array:
     """
     maps, axes = _wide(maps)
     positive = jax.nn.relu(maps)
-    return reducing.safe_divide(positive, jnp.max(positive, axis=axes, keepdims=True))
+    return _over_largest(positive, jnp.max(positive, axis=axes, keepdims=True))
 
 
 def normalise_by_max_magnitude(maps: Array) -> Array:
@@ -49,15 +50,15 @@ def normalise_by_max_magnitude(maps: Array) -> Array:
       AssertionError: if `maps` is not float or has the batch axis only.
     """
     maps, axes = _wide(maps)
-    largest = jnp.max(jnp.abs(maps), axis=axes, keepdims=True)
-    return reducing.safe_divide(maps, largest)
+    return _over_largest(maps, jnp.max(jnp.abs(maps), axis=axes, keepdims=True))
 
 
 def min_max_normalise(maps: Array, *, epsilon: float = 0.0) -> Array:
     """Each map shifted and scaled to the range [0, 1].
 
     (A − min A) / (max A − min A + ε), in float32 or wider. Unchanged by a shift and,
-    with ε = 0, by a positive factor; zeros, with zero gradient, for a constant map.
+    with ε = 0, by a positive factor; zeros, with zero gradient, for a constant map. The
+    maximum is 1 exactly with ε = 0 only.
 
     Args:
       maps: float [B, ...], e.g. [B, H, W].
@@ -75,9 +76,25 @@ def min_max_normalise(maps: Array, *, epsilon: float = 0.0) -> Array:
         raise ValueError(f"`epsilon` (={epsilon}) must not be negative.")
     maps, axes = _wide(maps)
     low = jnp.min(maps, axis=axes, keepdims=True)
-    span = jnp.max(maps, axis=axes, keepdims=True) - low
+    high = jnp.max(maps, axis=axes, keepdims=True)
+    span = high - low
     divisor = jnp.where(span > 0, span + epsilon, 0.0)  # a constant map has no gradient
-    return reducing.safe_divide(maps - low, divisor)
+    quotient = reducing.safe_divide(maps - low, divisor)
+    if epsilon > 0:
+        return quotient
+    return jnp.where((maps == high) & (span > 0), 1.0, quotient)
+
+
+def _over_largest(maps: Array, largest: Array) -> Array:
+    """Maps / largest; 1 or -1 exactly at the largest cell, 0 where nothing is above 0.
+
+    A compiler may multiply by 1 / largest instead, and x (1 / x) need not be 1. Then
+    the distance to a target of 1 has a slope in one program and none in another.
+    """
+    quotient = reducing.safe_divide(maps, largest)
+    at_largest = (jnp.abs(maps) == largest) & (largest > 0)
+    # The largest cell's quotient has no slope, so a constant in its place is right.
+    return jnp.where(at_largest, jnp.sign(maps), quotient)
 
 
 def _wide(maps: Array) -> tuple[Array, tuple[int, ...]]:

@@ -42,8 +42,7 @@ def balanced_threshold(
       ValueError: if the batch has more than 2^21 cells; reduce the maps first.
 
     Source: the public code of RES (Gao et al., KDD 2022), where a loop over all
-      candidates finds it. There a class without a cell is a mean over nothing, which
-      leaves the threshold at 0.
+      candidates finds it.
     """
     chex.assert_equal_shape([maps, annotations])
     maps = precision.at_least_float32(maps)
