@@ -1,0 +1,114 @@
+"""Localisation: attribution maps compared with an annotated region.
+
+Any explainer at any layer, any loss of a map and a region. `A` is the map [B, h, w],
+`M` the region averaged onto the map's grid, a share in [0, 1] for each cell.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from xguide_jax import attributions, ops
+from xguide_jax.guidance import annotated, base
+from xguide_jax.types import Array, GuidanceTerm, PredictFn, ScoreFn, StepContext
+
+Explainer = Callable[[PredictFn, Array, Array], Array]
+MapLoss = Callable[[Array, Array], Array]
+
+
+def localisation(
+    *,
+    loss: MapLoss,
+    explainer: Explainer,
+    layer: str | None = None,
+    explain_in: Literal["eval", "train"] = "eval",
+) -> GuidanceTerm:
+    """A loss of the attribution map and the annotated region.
+
+    l = loss(A, M), A = explainer(head, F, labels) at `layer`. Gradients flow into the
+    map, through everything that the explainer does not hold constant; none flows into
+    the region. An example without a region has weight 0, loss 0 and gradient 0, as long
+    as `loss` has a finite gradient at an empty region; those of `losses` do.
+
+    The losses of `losses` ask for different maps:
+      `losses.energy` and `losses.outside_energy` raw ones;
+      `lambda A, M: losses.region_l1(ops.normalise_by_max(A), M)` those in [0, 1], as
+      does `losses.pixel_cross_entropy`.
+
+    Args:
+      loss: (A [B, h, w], M [B, h, w]) -> [B].
+      explainer: (head_fn, features, labels) -> [B, h, w], e.g. `functools.partial(
+        attributions.grad_cam, score_fn=attributions.target_logit)` or with
+        `guidance.frozen_grad_cam`; or [B, h, w, K], such as
+        `attributions.input_gradient`, of which the channels are summed.
+      layer: the activation that is explained; the input if None.
+      explain_in: the mode of the explained pass. 'train' shares the clean pass where
+        there is dropout or batch norm, and couples the examples of a batch under batch
+        norm.
+
+    Returns:
+      A term with no parameters or state that needs 'inputs', 'labels' and 'region', or
+      'boxes' with 'boxes_valid'. The map must not be finer than the region.
+
+    Raises:
+      ValueError: for an unknown `explain_in`; in the first step, for an unknown layer.
+
+    Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
+      Effectively Guide Models with Explanations", ICCV 2023, eq. 1, with the label as
+      the explained class and the mean over the annotated examples (their code sums).
+    """
+    if explain_in not in ("eval", "train"):
+        raise ValueError(f"`explain_in` (={explain_in!r}) must be 'eval' or 'train'.")
+
+    def loss_fn(context: StepContext) -> tuple[Array, Array]:
+        inputs, labels = context.batch["inputs"], context.batch["labels"]
+        region, valid = annotated.region_of(context.batch)
+        forward = functools.partial(context.forward, train=explain_in == "train")
+        if layer is None:
+            maps = explainer(lambda values: forward(values).logits, inputs, labels)
+        else:
+            maps = explainer(*attributions.split_at(forward, inputs, layer), labels)
+        if maps.ndim == 4:
+            maps = jnp.sum(maps, axis=-1)
+        _, h, w = maps.shape
+        region = ops.area_resize(jax.lax.stop_gradient(region), shape=(h, w))
+        values = loss(maps, region)
+        return jnp.where(valid, values, 0.0), valid.astype(values.dtype)
+
+    return base.stateless(loss_fn)
+
+
+def frozen_grad_cam(
+    head_fn: PredictFn, features: Array, targets: Array, *, score_fn: ScoreFn
+) -> Array:
+    """Grad-CAM whose channel weights are constants.
+
+    The value of `attributions.grad_cam`; its gradient flows through the features only,
+    without a double backward pass, and so never into the head. Rao et al. differentiate
+    the weights too.
+
+    Args:
+      head_fn: features [B, h, w, K] -> logits [B, C].
+      features: float [B, h, w, K].
+      targets: integer [B], the classes explained.
+      score_fn: (logits, targets) -> [B]; see `attributions.scores`.
+
+    Returns:
+      float [B, h, w], at least 0.
+
+    Raises:
+      AssertionError: as `attributions.grad_cam`.
+
+    Source: the public code of RES (Gao et al., KDD 2022) and GRADIA (Gao et al., CSCW
+      2022), which hold the weights constant, but omit the ReLU.
+    """
+    weights = attributions.grad_cam_weights(
+        head_fn, features, targets, score_fn=score_fn
+    )
+    return attributions.grad_cam(
+        head_fn, features, targets, score_fn=score_fn,
+        weights=jax.lax.stop_gradient(weights),
+    )  # fmt: skip

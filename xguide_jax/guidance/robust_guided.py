@@ -1,0 +1,207 @@
+"""Guidance by annotations that are inexact: GRADIA, HAICS and RES.
+
+All compare a Grad-CAM, `M` in [0, 1] at the resolution of a layer, with what people
+marked: evidence `P` and, where they said so, non-evidence, together the signs `Y` in
+{-1, 0, 1}. `M` is the signed Grad-CAM between its own minimum and maximum. These terms
+leave out defects of the published code; `robust_published` has and lists them.
+
+Batches come as `annotated.annotations_of` reads them. Masks must be mirrored and moved
+together with their images, as `data.transform_together` does.
+"""
+
+from xguide_jax import attributions, losses
+from xguide_jax.guidance import base, robust_parts
+from xguide_jax.types import Array, GuidanceTerm, ScoreFn, StepContext
+
+
+def gradia(
+    *,
+    layer: str = "features",
+    score_fn: ScoreFn = attributions.target_logit,
+    frozen_weights: bool = True,
+    explain_in: robust_parts.Mode = "eval",
+) -> GuidanceTerm:
+    """Distance of the Grad-CAM to the softened evidence.
+
+    (1 / hw) Σ |M − G|, G = blur(P averaged onto the cells) / max. Of the annotation
+    only the evidence counts; without any an example has no loss.
+
+    As published, but for a constant map, where that code divides by 0. Its weights by
+    "reasonability", one for the task loss and one for this loss of each example, are
+    yours to apply: in a `task_loss`, and in a term that multiplies this one's loss.
+
+    Args:
+      layer: the activation [B, h, w, K] that Grad-CAM is taken at.
+      score_fn: what is explained, at the labels.
+      frozen_weights: hold the channel weights of Grad-CAM constant, as published, so
+        that only the features learn; False differentiates them too, by a double
+        backward pass. The value is the same.
+      explain_in: the mode of the explained pass. 'train' shares the clean pass and its
+        batch statistics where there is dropout or batch norm.
+
+    Returns:
+      A term without parameters or state that needs 'inputs', 'labels' and annotations.
+
+    Raises:
+      ValueError: for an unknown `explain_in`.
+
+    Source: GRADIA (Gao et al., CSCW 2022), the public code; the paper itself was not
+      available to check.
+    """
+    explain = robust_parts.normalised_cam(
+        layer=layer, score_fn=score_fn, frozen_weights=frozen_weights,
+        explain_in=explain_in,
+    )  # fmt: skip
+
+    def loss_fn(context: StepContext) -> tuple[Array, Array]:
+        maps = explain(context)
+        h, w = maps.shape[1:]
+        marked = robust_parts.by_area(context.batch, shape=(h, w))
+        targets = robust_parts.softened((), marked.evidence, shape=(h, w))
+        loss = losses.imputation_l1(maps, targets)
+        return loss, marked.with_evidence.astype(loss.dtype)
+
+    return base.stateless(loss_fn)
+
+
+def haics(
+    *,
+    layer: str = "features",
+    score_fn: ScoreFn = attributions.target_logit,
+    frozen_weights: bool = True,
+    explain_in: robust_parts.Mode = "eval",
+) -> GuidanceTerm:
+    """Cross-entropy of the Grad-CAM on the cells that were marked.
+
+    Mean over the cells with Y ≠ 0 of −log M where Y = 1 and −log(1 − M) where Y = −1.
+    M always has a cell at 0 and one at 1; where these are marked otherwise, they cost
+    100 each and have no gradient: the other cells must overtake them.
+
+    Args:
+      layer: as `gradia`.
+      score_fn: as `gradia`.
+      frozen_weights: as `gradia`.
+      explain_in: as `gradia`.
+
+    Returns:
+      A term without parameters or state that needs 'inputs', 'labels' and annotations.
+
+    Raises:
+      ValueError: as `gradia`.
+
+    Source: the HAICS baseline (Shen et al., CHI EA 2021) in the public code of RES, see
+      `losses.masked_cross_entropy`; the HAICS paper was not available to check.
+    """
+    explain = robust_parts.normalised_cam(
+        layer=layer, score_fn=score_fn, frozen_weights=frozen_weights,
+        explain_in=explain_in,
+    )  # fmt: skip
+
+    def loss_fn(context: StepContext) -> tuple[Array, Array]:
+        maps = explain(context)
+        h, w = maps.shape[1:]
+        marked = robust_parts.by_area(context.batch, shape=(h, w))
+        loss = losses.masked_cross_entropy(maps, marked.signs)
+        return loss, marked.valid.astype(loss.dtype)
+
+    return base.stateless(loss_fn)
+
+
+def res_gaussian(
+    *,
+    slack: float,
+    layer: str = "features",
+    score_fn: ScoreFn = attributions.target_logit,
+    frozen_weights: bool = True,
+    explain_in: robust_parts.Mode = "eval",
+) -> GuidanceTerm:
+    """Robust explanation supervision with a blurred target, RES-G.
+
+    relu(R − slack) + (1 / hw) Σ |M − h(P)|. R is the mean of |tanh(5 (M − a)) − Y| over
+    the marked cells of the whole batch of all devices, a the threshold that separates
+    its cells best, held constant (`ops.balanced_threshold`); h(P) = blur(P averaged
+    onto the cells) / max. An example without evidence takes part in R alone.
+
+    A cell counts as evidence where a pixel of it is, so that small regions survive.
+
+    Args:
+      slack: at least 0, the part of R that is free; 0.1 in the published runs.
+      layer: as `gradia`.
+      score_fn: as `gradia`.
+      frozen_weights: as `gradia`.
+      explain_in: as `gradia`.
+
+    Returns:
+      A term without parameters or state that needs 'inputs', 'labels' and annotations;
+      its metrics 'robust' and 'imputation' are the two summands.
+
+    Raises:
+      ValueError: for a negative `slack`, and as `gradia`.
+
+    Source: RES (Gao et al., KDD 2022), the public code. The paper's equations were not
+      available to check.
+    """
+    explain = robust_parts.normalised_cam(
+        layer=layer, score_fn=score_fn, frozen_weights=frozen_weights,
+        explain_in=explain_in,
+    )  # fmt: skip
+    return robust_parts.robust_term(
+        slack=slack,
+        explain=explain,
+        annotate=robust_parts.by_area,
+        impute=robust_parts.softened,
+    )
+
+
+def res_learned(
+    *,
+    slack: float,
+    kernel_size: int = 64,
+    stride: int = 32,
+    layer: str = "features",
+    score_fn: ScoreFn = attributions.target_logit,
+    frozen_weights: bool = True,
+    explain_in: robust_parts.Mode = "eval",
+) -> GuidanceTerm:
+    """Robust explanation supervision with a target that is learned, RES-L.
+
+    As `res_gaussian`, but h is one convolution of P from the pixels to the cells, then
+    (h − min h) / (max h − min h + 1e-6). Its kernel is the term's parameter: trained
+    with the network, and not part of it. The published bias is left out, for the
+    minimum removes it.
+
+    Args:
+      slack: at least 0, the part of R that is free; 0.1 in the published runs.
+      kernel_size: side of the kernel in pixels, at least `stride`. It starts uniform in
+        ±1 / kernel_size; zeros, (kernel_size − stride) / 2 wide, surround the image.
+      stride: pixels to a cell. The published 64 and 32 fit images of 224 x 224 and maps
+        of 7 x 7.
+      layer: as `gradia`.
+      score_fn: as `gradia`.
+      frozen_weights: as `gradia`.
+      explain_in: as `gradia`.
+
+    Returns:
+      A term with params {'kernel': [kernel_size, kernel_size]} and otherwise as
+      `res_gaussian`.
+
+    Raises:
+      ValueError: unless 1 <= stride <= kernel_size, where the strides do not lead from
+        the image to the map, and as `res_gaussian`.
+
+    Source: RES (Gao et al., KDD 2022), the public code, transform "S1".
+    """
+    explain = robust_parts.normalised_cam(
+        layer=layer, score_fn=score_fn, frozen_weights=frozen_weights,
+        explain_in=explain_in,
+    )  # fmt: skip
+    init, impute = robust_parts.learned_imputation(
+        kernel_size=kernel_size, stride=stride
+    )
+    return robust_parts.robust_term(
+        slack=slack,
+        explain=explain,
+        annotate=robust_parts.by_area,
+        impute=impute,
+        init=init,
+    )

@@ -1,0 +1,237 @@
+"""What the robust terms and their published forms are put together from.
+
+`M` [B, h, w] in [0, 1] is a map, `P` the pixels marked as evidence and `Y` in
+{-1, 0, 1} the sign of each cell.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from xguide_jax import attributions, losses, ops
+from xguide_jax.guidance import annotated, base
+from xguide_jax.types import (
+    Array,
+    Batch,
+    GuidanceTerm,
+    PRNGKey,
+    PyTree,
+    ScoreFn,
+    StepContext,
+    TermOutput,
+)
+
+Mode = Literal["eval", "train"]
+Init = Callable[[PRNGKey, Batch], tuple[PyTree, PyTree]]
+Explain = Callable[[StepContext], Array]  # context -> M
+
+# (batch, *, shape of the map) -> Marked
+Annotate = Callable[..., "Marked"]
+
+# (the term's params, P, *, shape of the map) -> soft targets [B, h, w]
+Impute = Callable[..., Array]
+
+
+class Marked(NamedTuple):
+    """What was marked, on the pixels of the image and on the cells of a map.
+
+    Attributes:
+      evidence: float [B, H, W], P: 1 where the pixel was marked as evidence, else 0.
+      signs: float [B, h, w], Y.
+      valid: bool [B], True where the example takes part at all.
+      with_evidence: bool [B], True where it does, and has evidence.
+    """
+
+    evidence: Array
+    signs: Array
+    valid: Array
+    with_evidence: Array
+
+
+def normalised_cam(
+    *,
+    layer: str,
+    score_fn: ScoreFn,
+    frozen_weights: bool,
+    explain_in: Mode,
+    epsilon: float = 0.0,
+) -> Explain:
+    """The signed Grad-CAM at the labels between its own minimum and maximum.
+
+    Args:
+      layer: the activation [B, h, w, K] that it is taken at.
+      score_fn: what is explained.
+      frozen_weights: hold the channel weights constant.
+      explain_in: the mode of the explained pass.
+      epsilon: see `ops.min_max_normalise`.
+
+    Returns:
+      context -> float [B, h, w] in [0, 1]; zeros for a constant map.
+
+    Raises:
+      ValueError: for an unknown `explain_in`.
+    """
+    if explain_in not in ("eval", "train"):
+        raise ValueError(f"`explain_in` (={explain_in!r}) must be 'eval' or 'train'.")
+
+    def explain(context: StepContext) -> Array:
+        forward = functools.partial(context.forward, train=explain_in == "train")
+        head_fn, features = attributions.split_at(
+            forward, context.batch["inputs"], layer
+        )
+        labels = context.batch["labels"]
+        weights = attributions.grad_cam_weights(
+            head_fn, features, labels, score_fn=score_fn
+        )
+        if frozen_weights:
+            weights = jax.lax.stop_gradient(weights)
+        maps = attributions.signed_grad_cam(
+            head_fn, features, labels, score_fn=score_fn, weights=weights
+        )
+        return ops.min_max_normalise(maps, epsilon=epsilon)
+
+    return explain
+
+
+def by_area(batch: Batch, *, shape: tuple[int, int]) -> Marked:
+    """What was marked; a cell is evidence where a pixel of it is, so none gets lost.
+
+    A cell without evidence is non-evidence where a pixel of it is.
+
+    Args:
+      batch: see `annotated.annotations_of`.
+      shape: (h, w) of the map.
+
+    Returns:
+      `Marked`.
+    """
+    annotations, valid = annotated.annotations_of(batch)
+    evidence = jax.nn.relu(annotations)
+    positive = ops.area_resize(evidence, shape=shape) > 0
+    negative = ops.area_resize(jax.nn.relu(-annotations), shape=shape) > 0
+    signs = jnp.where(positive, 1.0, jnp.where(negative, -1.0, 0.0))
+    return Marked(evidence, signs, valid, valid & jnp.any(evidence > 0, axis=(1, 2)))
+
+
+def softened(params: PyTree, evidence: Array, *, shape: tuple[int, int]) -> Array:
+    """Evidence averaged onto the cells, blurred and divided by its maximum.
+
+    Args:
+      params: unused.
+      evidence: float [B, H, W].
+      shape: (h, w) of the map.
+
+    Returns:
+      float [B, h, w] in [0, 1]; zeros where there is no evidence.
+    """
+    del params
+    return ops.normalise_by_max(ops.blur(ops.area_resize(evidence, shape=shape)))
+
+
+def learned_imputation(*, kernel_size: int, stride: int) -> tuple[Init, Impute]:
+    """A convolution from pixels to cells, scaled to [0, 1], as two functions.
+
+    Args:
+      kernel_size: side of the kernel, at least `stride`.
+      stride: pixels to a cell; zeros, (kernel_size − stride) / 2 wide, surround the
+        image, so that there are H // stride cells.
+
+    Returns:
+      the `init` of a term, with params {'kernel': [kernel_size, kernel_size]} uniform
+      in ±1 / kernel_size; and (params, evidence, *, shape) -> float [B, h, w].
+
+    Raises:
+      ValueError: unless 1 <= stride <= kernel_size, and by the second function if the
+        strides do not lead from the image to the map.
+    """
+    if not 1 <= stride <= kernel_size:
+        raise ValueError(
+            f"`stride` (={stride}) must lie in [1, kernel_size (={kernel_size})]."
+        )
+    low = (kernel_size - stride) // 2
+    padding = (low, kernel_size - stride - low)
+
+    def init(key: PRNGKey, batch: Batch) -> tuple[PyTree, PyTree]:
+        del batch
+        bound, shape = 1 / kernel_size, (kernel_size, kernel_size)
+        kernel = jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+        return {"kernel": kernel}, ()
+
+    def impute(params: PyTree, evidence: Array, *, shape: tuple[int, int]) -> Array:
+        height, width = evidence.shape[1:]
+        reached = (height // stride, width // stride)
+        if reached != shape:
+            raise ValueError(
+                f"`stride` (={stride}) leads from images of {(height, width)} to "
+                f"{reached} cells; it must lead to those of the map, {shape}."
+            )
+        targets = jax.lax.conv_general_dilated(
+            evidence[:, None],
+            params["kernel"][None, None].astype(evidence.dtype),
+            window_strides=(stride, stride),
+            padding=(padding, padding),
+        )
+        return ops.min_max_normalise(targets[:, 0], epsilon=1e-6)
+
+    return init, impute
+
+
+def robust_term(
+    *,
+    slack: float,
+    explain: Explain,
+    annotate: Annotate,
+    impute: Impute,
+    init: Init = base.no_variables,
+) -> GuidanceTerm:
+    """relu(R − slack) of the whole batch + mean |M − h(P)| of each example.
+
+    Args:
+      slack: at least 0.
+      explain: context -> M.
+      annotate: (batch, *, shape) -> `Marked`.
+      impute: (params, evidence, *, shape) -> h(P).
+      init: makes the params that `impute` takes.
+
+    Returns:
+      A term whose metrics 'robust' and 'imputation' are the two summands.
+
+    Raises:
+      ValueError: for a negative `slack`.
+    """
+    if not slack >= 0:
+        raise ValueError(f"`slack` (={slack}) must not be negative.")
+
+    def apply(params: PyTree, state: PyTree, context: StepContext) -> TermOutput:
+        maps = explain(context)
+        shape = maps.shape[1:]
+        marked = annotate(context.batch, shape=shape)
+        robust = jnp.broadcast_to(
+            jax.nn.relu(_batch_error(maps, marked, context) - slack), maps.shape[:1]
+        )
+        targets = impute(params, marked.evidence, shape=shape)
+        distance = losses.imputation_l1(maps, targets)
+        distance = jnp.where(marked.with_evidence, distance, 0.0)
+        return TermOutput(
+            robust + distance,
+            marked.valid.astype(maps.dtype),
+            state,
+            {"robust": robust, "imputation": distance},
+        )
+
+    return GuidanceTerm(init, apply)
+
+
+def _batch_error(maps: Array, marked: Marked, context: StepContext) -> Array:
+    """R [], over the marked cells of all examples of all devices."""
+    counted = marked.valid & annotated.present(context.batch)
+    signs = jnp.where(counted[:, None, None], marked.signs, 0.0)
+    threshold = ops.balanced_threshold(
+        jax.lax.stop_gradient(maps), signs, axis_name=context.axis_name
+    )
+    errors, counts = losses.robust_error(maps, signs, threshold=threshold)
+    error, count = ops.axis_sum((jnp.sum(errors), jnp.sum(counts)), context.axis_name)
+    return ops.safe_divide(error, count)
