@@ -39,7 +39,7 @@ TARGETS = np.array([0, 1, 0])
 
 
 class HandComputedTest(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     def test_maps_of_two_by_two_features(self):
         expected = {
             # w = (mean(1, 0, 0, 3), mean(−2, 0, 0, −2)) = (1, −1); A_0 − A_1

@@ -123,7 +123,7 @@ class IntegratedGradientsTest(chex.TestCase):
         )
         self.assertEqual(shapes, {INPUTS.shape})
 
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     def test_baselines_broadcast(self):
         row = BASELINES[0]
         run = self.variant(lambda b: explain(PARAMS, INPUTS, baselines=b))

@@ -40,7 +40,7 @@ def forward_of(params):
 
 
 class SplitAtTest(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     def test_head_at_the_features_gives_the_logits(self):
         @self.variant
         def both(inputs):
@@ -128,3 +128,19 @@ class SplitAtTest(chex.TestCase):
 
 def flops(function):
     return jax.jit(function).lower(INPUTS).compile().cost_analysis()["flops"]
+
+
+def test_a_pass_that_is_there_already_is_not_made_again():
+    calls = []
+
+    def forward(inputs, overrides=None):
+        calls.append(overrides)
+        return forward_of(PARAMS)(inputs, overrides=overrides)[0]
+
+    output = forward(INPUTS)
+    head_fn, features = attributions.split_at(
+        forward, INPUTS, "features", output=output
+    )
+    assert calls == [None]
+    assert features is output.intermediates["features"]
+    np.testing.assert_allclose(head_fn(features), output.logits, rtol=1e-5, atol=1e-6)

@@ -15,9 +15,10 @@ ALL = (
     attributions.target_logit,
     attributions.target_log_probability,
     attributions.target_probability,
+    attributions.centred_logit,
     attributions.sum_log_probabilities,
 )
-PICKING = ALL[:3]
+PICKING = ALL[:4]
 
 # softmax(log 1, log 2, log 5) = (1, 2, 5) / 8
 LOGITS = np.log([[1.0, 2.0, 5.0], [1.0, 1.0, 2.0]]).astype(np.float32)
@@ -25,12 +26,17 @@ TARGETS = np.array([2, 0])
 
 
 class ScoresTest(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     def test_each_score_is_the_one_computed_by_hand(self):
         expected = {
             attributions.target_logit: [math.log(5), 0.0],
             attributions.target_log_probability: [math.log(5 / 8), math.log(1 / 4)],
             attributions.target_probability: [5 / 8, 1 / 4],
+            # log 5 − log(1 · 2 · 5) / 3, 0 − log(1 · 1 · 2) / 3
+            attributions.centred_logit: [
+                math.log(5) - math.log(10) / 3,
+                -math.log(2) / 3,
+            ],
             # log(1/8 · 2/8 · 5/8), log(1/4 · 1/4 · 2/4)
             attributions.sum_log_probabilities: [math.log(10 / 512), math.log(2 / 64)],
         }
@@ -46,6 +52,7 @@ class ScoresTest(chex.TestCase):
             attributions.target_logit: onehot,
             attributions.target_log_probability: onehot - p,
             attributions.target_probability: p_target * (onehot - p),
+            attributions.centred_logit: onehot - 1 / 3,
             attributions.sum_log_probabilities: 1 - 3 * p,
         }
         for score_fn in ALL:
@@ -61,7 +68,9 @@ class ScoresTest(chex.TestCase):
         np.testing.assert_array_equal(score, exact)
 
     @parameterized.parameters(*ALL[1:])
-    def test_a_constant_added_to_all_logits_changes_no_probability(self, score_fn):
+    def test_a_constant_added_to_all_logits_changes_nothing_but_the_logit(
+        self, score_fn
+    ):
         np.testing.assert_allclose(
             score_fn(LOGITS + 3, TARGETS), score_fn(LOGITS, TARGETS), rtol=1e-5
         )

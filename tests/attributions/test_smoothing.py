@@ -38,7 +38,7 @@ def explain(inputs=INPUTS, targets=TARGETS, *, slope=1.0, key=KEY, **settings):
 
 
 class SmoothGradTest(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     def test_without_noise_it_is_the_explainer(self):
         expected = gradient(functools.partial(quadratic, 1.0), INPUTS, TARGETS)
         actual = self.variant(functools.partial(explain, sigma=0.0))(INPUTS, TARGETS)

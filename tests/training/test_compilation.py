@@ -3,6 +3,7 @@
 Floating-point operations are counted by the compiler, and so repeat where times do not.
 """
 
+import functools
 import math
 import re
 
@@ -13,7 +14,14 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from xguide_jax import models, testing, training
+from xguide_jax import (
+    attributions,
+    guidance,
+    losses,
+    models,
+    testing,
+    training,
+)
 
 OPTIMIZER = optax.sgd(0.1)
 CHEAP = {name: core_terms.four_terms()[name] for name in ("imputation", "prior")}
@@ -127,3 +135,39 @@ def test_a_guided_step_is_lowered_for_other_accelerators():
     assert exported.platforms == ("tpu", "cuda")
     assert len(exported.mlir_module_serialized) > 0
     assert "convolution" in exported.mlir_module()
+
+
+@pytest.mark.parametrize(
+    ("explain_in", "limit"),
+    # The head once more; a second backward pass through the layers before it as well.
+    [("train", 1.2), ("eval", 1.9)],
+)
+def test_a_late_layer_of_the_clean_pass_is_explained_for_the_cost_of_the_head(
+    explain_in, limit
+):
+    module = models.SmallCNN(num_classes=10, strides=(1, 1, 1))
+    batch = {
+        "inputs": jax.random.normal(jax.random.key(0), (8, 12, 12, 1)),
+        "labels": jnp.arange(8),
+        "region": jnp.ones((8, 12, 12)).at[:, :6].set(0.0),
+    }
+    params, model_state = models.init_linen(module, jax.random.key(1), batch["inputs"])
+    apply_fn = models.linen_apply_fn(module)
+    term = guidance.localisation(
+        loss=losses.energy,
+        explainer=functools.partial(
+            attributions.grad_cam, score_fn=attributions.centred_logit
+        ),
+        layer="features",
+        explain_in=explain_in,
+    )
+
+    def cost(terms):
+        state = training.init_train_state(
+            jax.random.key(2), params, model_state, terms, OPTIMIZER, batch
+        )
+        step = training.make_train_step(apply_fn, terms, OPTIMIZER)
+        compiled = jax.jit(step).lower(state, batch).compile()
+        return compiled.cost_analysis()["flops"]
+
+    assert 1 < cost({"energy": term}) / cost({}) < limit

@@ -18,6 +18,7 @@ from xguide_jax.attributions.gradients import gradient_x_input, input_gradient
 from xguide_jax.attributions.integrated import integrated_gradients
 from xguide_jax.attributions.layers import split_at
 from xguide_jax.attributions.scores import (
+    centred_logit,
     sum_log_probabilities,
     target_log_probability,
     target_logit,
@@ -26,6 +27,7 @@ from xguide_jax.attributions.scores import (
 from xguide_jax.attributions.smoothing import smooth_grad
 
 __all__ = (
+    "centred_logit",
     "completeness_error",
     "completeness_gap",
     "grad_cam",

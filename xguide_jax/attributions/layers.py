@@ -12,7 +12,11 @@ from xguide_jax.types import Array, ModelOutput, PredictFn
 
 
 def split_at(
-    forward: Callable[..., Any], inputs: Array, name: str
+    forward: Callable[..., Any],
+    inputs: Array,
+    name: str,
+    *,
+    output: ModelOutput | None = None,
 ) -> tuple[PredictFn, Array]:
     """The rest of a network behind a named activation, and that activation.
 
@@ -29,6 +33,9 @@ def split_at(
         be deterministic from call to call.
       inputs: float [B, ...].
       name: of an activation that the network exposes, such as 'features'.
+      output: what `forward` returned for these inputs, if there is such a pass already.
+        Its features are then used: compilers merge equal forward passes, but not the
+        backward passes through them.
 
     Returns:
       head_fn: values like `features` -> logits [B, C].
@@ -37,7 +44,9 @@ def split_at(
     Raises:
       ValueError: if the network exposes no such activation; it names those present.
     """
-    present = _run(forward, inputs).intermediates
+    if output is None:
+        output = _run(forward, inputs)
+    present = output.intermediates
     if name not in present:
         raise ValueError(
             f"`name` (={name!r}) must be an activation that the network exposes; it "

@@ -34,6 +34,31 @@ def target_logit(logits: Array, targets: Array) -> Array:
     return _pick(ops.at_least_float32(logits), targets)
 
 
+def centred_logit(logits: Array, targets: Array) -> Array:
+    """The logit of the target class above the mean of all, s_y − (1 / C) Σ_c s_c.
+
+    Adding a constant to all logits of an example changes neither a prediction nor a
+    cross-entropy, but it changes the map of `target_logit`: a network that is trained
+    on that map can hide evidence for a class as evidence against all others. Here such
+    a constant has no influence. For two classes this is half of their difference.
+
+    Args:
+      logits: float [B, C], unnormalised.
+      targets: integer [B], in [0, C).
+
+    Returns:
+      float [B], unbounded; NaN, with a NaN gradient, where the target is out of range.
+
+    Raises:
+      AssertionError: if the shapes or dtypes are not those above.
+
+    Source: ours.
+    """
+    _assert_logits_and_targets(logits, targets)
+    logits = ops.at_least_float32(logits)
+    return _pick(logits - jnp.mean(logits, axis=-1, keepdims=True), targets)
+
+
 def target_log_probability(logits: Array, targets: Array) -> Array:
     """The log-probability of the target class, log p_y = s_y − log Σ_c exp(s_c).
 

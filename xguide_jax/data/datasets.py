@@ -28,7 +28,15 @@ class Stream(enum.IntEnum):
 
 
 def generator(stream: Stream, *numbers: int) -> np.random.Generator:
-    """The random numbers of one stream, a function of the numbers alone."""
+    """The random numbers of one stream, a function of the numbers alone.
+
+    Args:
+      stream: what they decide.
+      numbers: whole numbers at least 0, e.g. seed and step.
+
+    Returns:
+      A NumPy generator.
+    """
     return np.random.default_rng((int(stream), *numbers))
 
 

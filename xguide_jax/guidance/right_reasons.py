@@ -1,19 +1,17 @@
 """Right for the right reasons: no influence of what lies outside the region."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 
 from xguide_jax import attributions, losses
-from xguide_jax.guidance import annotated, base
+from xguide_jax.guidance import annotated, base, explained
 from xguide_jax.types import Array, GuidanceTerm, ScoreFn, StepContext
 
 
 def right_for_right_reasons(
     *,
     score_fn: ScoreFn = attributions.sum_log_probabilities,
-    explain_in: Literal["eval", "train"] = "eval",
+    explain_in: explained.Mode = "eval",
 ) -> GuidanceTerm:
     """Squared input gradient outside the annotated region.
 
@@ -42,16 +40,15 @@ def right_for_right_reasons(
       the mean over the annotated examples; `right_for_right_reasons_published` divides
       as the published code does.
     """
-    if explain_in not in ("eval", "train"):
-        raise ValueError(f"`explain_in` (={explain_in!r}) must be 'eval' or 'train'.")
+    explained.check_mode(explain_in)
 
     def loss_fn(context: StepContext) -> tuple[Array, Array]:
         region, valid = annotated.region_of(context.batch)
+        function, point = explained.function_and_point(
+            context, layer=None, explain_in=explain_in
+        )
         gradient = attributions.input_gradient(
-            lambda inputs: context.forward(inputs, train=explain_in == "train").logits,
-            context.batch["inputs"],
-            context.batch["labels"],
-            score_fn=score_fn,
+            function, point, context.batch["labels"], score_fn=score_fn
         )
         irrelevant = 1 - jax.lax.stop_gradient(region)[..., None]
         values = losses.right_for_right_reasons(gradient, irrelevant)

@@ -10,7 +10,7 @@ together with their images, as `data.transform_together` does.
 """
 
 from xguide_jax import attributions, losses
-from xguide_jax.guidance import base, robust_parts
+from xguide_jax.guidance import base, explained, robust_parts
 from xguide_jax.types import Array, GuidanceTerm, ScoreFn, StepContext
 
 
@@ -19,7 +19,7 @@ def gradia(
     layer: str = "features",
     score_fn: ScoreFn = attributions.target_logit,
     frozen_weights: bool = True,
-    explain_in: robust_parts.Mode = "eval",
+    explain_in: explained.Mode = "eval",
 ) -> GuidanceTerm:
     """Distance of the Grad-CAM to the softened evidence.
 
@@ -36,8 +36,9 @@ def gradia(
       frozen_weights: hold the channel weights of Grad-CAM constant, as published, so
         that only the features learn; False differentiates them too, by a double
         backward pass. The value is the same.
-      explain_in: the mode of the explained pass. 'train' shares the clean pass and its
-        batch statistics where there is dropout or batch norm.
+      explain_in: the mode of the explained pass. 'train' takes the features from the
+        clean pass, which about halves the cost of a step; under batch norm it couples
+        the examples of a batch.
 
     Returns:
       A term without parameters or state that needs 'inputs', 'labels' and annotations.
@@ -69,7 +70,7 @@ def haics(
     layer: str = "features",
     score_fn: ScoreFn = attributions.target_logit,
     frozen_weights: bool = True,
-    explain_in: robust_parts.Mode = "eval",
+    explain_in: explained.Mode = "eval",
 ) -> GuidanceTerm:
     """Cross-entropy of the Grad-CAM on the cells that were marked.
 
@@ -113,7 +114,7 @@ def res_gaussian(
     layer: str = "features",
     score_fn: ScoreFn = attributions.target_logit,
     frozen_weights: bool = True,
-    explain_in: robust_parts.Mode = "eval",
+    explain_in: explained.Mode = "eval",
 ) -> GuidanceTerm:
     """Robust explanation supervision with a blurred target, RES-G.
 
@@ -161,7 +162,7 @@ def res_learned(
     layer: str = "features",
     score_fn: ScoreFn = attributions.target_logit,
     frozen_weights: bool = True,
-    explain_in: robust_parts.Mode = "eval",
+    explain_in: explained.Mode = "eval",
 ) -> GuidanceTerm:
     """Robust explanation supervision with a target that is learned, RES-L.
 

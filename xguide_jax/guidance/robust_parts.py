@@ -4,15 +4,14 @@
 {-1, 0, 1} the sign of each cell.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from xguide_jax import attributions, losses, ops
-from xguide_jax.guidance import annotated, base
+from xguide_jax.guidance import annotated, base, explained
 from xguide_jax.types import (
     Array,
     Batch,
@@ -24,7 +23,6 @@ from xguide_jax.types import (
     TermOutput,
 )
 
-Mode = Literal["eval", "train"]
 Init = Callable[[PRNGKey, Batch], tuple[PyTree, PyTree]]
 Explain = Callable[[StepContext], Array]  # context -> M
 
@@ -56,7 +54,7 @@ def normalised_cam(
     layer: str,
     score_fn: ScoreFn,
     frozen_weights: bool,
-    explain_in: Mode,
+    explain_in: explained.Mode,
     epsilon: float = 0.0,
 ) -> Explain:
     """The signed Grad-CAM at the labels between its own minimum and maximum.
@@ -74,13 +72,11 @@ def normalised_cam(
     Raises:
       ValueError: for an unknown `explain_in`.
     """
-    if explain_in not in ("eval", "train"):
-        raise ValueError(f"`explain_in` (={explain_in!r}) must be 'eval' or 'train'.")
+    explained.check_mode(explain_in)
 
     def explain(context: StepContext) -> Array:
-        forward = functools.partial(context.forward, train=explain_in == "train")
-        head_fn, features = attributions.split_at(
-            forward, context.batch["inputs"], layer
+        head_fn, features = explained.function_and_point(
+            context, layer=layer, explain_in=explain_in
         )
         labels = context.batch["labels"]
         weights = attributions.grad_cam_weights(

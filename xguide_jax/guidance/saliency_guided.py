@@ -2,13 +2,12 @@
 
 import functools
 import inspect
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from xguide_jax import attributions, losses, ops
-from xguide_jax.guidance import base
+from xguide_jax.guidance import base, explained
 from xguide_jax.types import (
     Array,
     FillFn,
@@ -27,7 +26,7 @@ def saliency_guided(
     fill: FillFn,
     rank_fn: RankFn,
     score_fn: ScoreFn,
-    explain_in: Literal["eval", "train"] = "eval",
+    explain_in: explained.Mode = "eval",
     frozen_teacher: bool = False,
 ) -> GuidanceTerm:
     """KL between the prediction on an input and on its salient part.
@@ -69,20 +68,18 @@ def saliency_guided(
     """
     if not 0 <= mask_fraction <= 1:
         raise ValueError(f"`mask_fraction` (={mask_fraction}) must lie in [0, 1].")
-    if explain_in not in ("eval", "train"):
-        raise ValueError(f"`explain_in` (={explain_in!r}) must be 'eval' or 'train'.")
+    explained.check_mode(explain_in)
     rank_with_key = _with_key(rank_fn)
     share_pullback = frozen_teacher and score_fn is attributions.target_log_probability
 
     def saliency(context: StepContext) -> Array:
-        train = explain_in == "train"
         if share_pullback:
-            return -context.task_input_gradient(train=train)
+            return -context.task_input_gradient(train=explain_in == "train")
+        function, point = explained.function_and_point(
+            context, layer=None, explain_in=explain_in
+        )
         return attributions.input_gradient(
-            lambda inputs: context.forward(inputs, train=train).logits,
-            context.batch["inputs"],
-            context.batch["labels"],
-            score_fn=score_fn,
+            function, point, context.batch["labels"], score_fn=score_fn
         )
 
     def apply(params: PyTree, state: PyTree, context: StepContext) -> TermOutput:

@@ -21,12 +21,25 @@ SMALL, NORMAL, LARGE = 8, 9, 10  # points
 
 
 def coloured(items: Iterable[Item]) -> list[tuple[Item, str]]:
-    """Each item with its colour; from the eighth on, colours repeat."""
+    """Each item with its colour; from the eighth on, colours repeat.
+
+    Args:
+      items: e.g. arms, in the order of the legend.
+
+    Returns:
+      (item, '#rrggbb') pairs.
+    """
     return [(item, PALETTE[i % len(PALETTE)]) for i, item in enumerate(items)]
 
 
 def finish_axis(axis: Axes, *, x_label: str, y_label: str) -> None:
-    """Labels in readable type, no box, and a faint grid to read values by."""
+    """Labels in readable type, no box, and a faint grid to read values by.
+
+    Args:
+      axis: changed in place.
+      x_label: with its unit.
+      y_label: with its unit.
+    """
     axis.set_xlabel(x_label, fontsize=NORMAL)
     axis.set_ylabel(y_label, fontsize=NORMAL)
     axis.tick_params(labelsize=SMALL, length=3, color="#999999")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -52,12 +53,7 @@ def tradeoff(
         entries.append(Line2D([], [], marker="o", linestyle="", color=colour))
         entries[-1].set_label(text if len(pairs) else f"{text}: undefined")
         if len(pairs):
-            axis.scatter(*pairs.T, s=7, color=colour, alpha=0.5, zorder=2)
-            axis.scatter(*means[arm], s=95, color=colour, edgecolor="white", zorder=3)
-            axis.annotate(
-                str(number), means[arm], color="white", fontsize=6.5, zorder=4,
-                ha="center", va="center", fontweight="bold",
-            )  # fmt: skip
+            _draw_points(axis, pairs, colour, name=str(number))
     style.finish_axis(axis, x_label=x_label, y_label=y_label)
     figure.legend(
         handles=entries,
@@ -86,6 +82,16 @@ def pareto_front(means: Mapping[str, np.ndarray]) -> list[str]:
         for other in means.values()
     )
     return sorted((a for a in means if not beaten(a)), key=lambda a: float(means[a][0]))
+
+
+def _draw_points(axis: Axes, pairs: np.ndarray, colour: str, *, name: str) -> None:
+    x, y = pairs.mean(axis=0).tolist()
+    axis.scatter(pairs[:, 0], pairs[:, 1], s=7, color=colour, alpha=0.5, zorder=2)
+    axis.scatter([x], [y], s=95, color=colour, edgecolor="white", zorder=3)
+    axis.annotate(
+        name, (x, y), color="white", fontsize=6.5, zorder=4,
+        ha="center", va="center", fontweight="bold",
+    )  # fmt: skip
 
 
 def _pairs(arm: str, values: np.ndarray) -> np.ndarray:

@@ -66,6 +66,13 @@ def with_keys(context: StepContext, name: str) -> StepContext:
 
     The keys are functions of the term's name and of an example's place in the whole
     batch, not of other terms or of how many devices share the batch.
+
+    Args:
+      context: with the key of the step.
+      name: of the term.
+
+    Returns:
+      The context with `key` [B].
     """
     num_examples = len(context.batch["inputs"])
     indices = ops.example_indices(num_examples, axis_name=context.axis_name)
@@ -76,7 +83,17 @@ def with_keys(context: StepContext, name: str) -> StepContext:
 def make_forward(
     apply_fn: ApplyFn, params: PyTree, model_state: PyTree, dropout_key: PRNGKey
 ) -> Forward:
-    """The network at its current parameters, for a term to call."""
+    """The network at its current parameters, for a term to call.
+
+    Args:
+      apply_fn: the network.
+      params: its parameters; outputs are differentiable in them.
+      model_state: batch statistics and the like, never updated here.
+      dropout_key: of the clean pass, for passes in train mode without a key.
+
+    Returns:
+      (inputs [B, ...], *, train, overrides, key) -> `ModelOutput`.
+    """
 
     def forward(
         inputs: Array,
@@ -97,7 +114,15 @@ def make_forward(
 
 
 def named_key(key: PRNGKey, name: str) -> PRNGKey:
-    """A key of its own for each name: adding a term changes no other's noise."""
+    """A key of its own for each name: adding a term changes no other's noise.
+
+    Args:
+      key: a typed key [].
+      name: of a term, or of another use.
+
+    Returns:
+      a typed key [].
+    """
     return jax.random.fold_in(key, np.uint32(zlib.crc32(name.encode())))
 
 
@@ -105,6 +130,13 @@ def dropout_key(key: PRNGKey, axis_name: str | None) -> PRNGKey:
     """The key of the clean pass's dropout.
 
     Its masks are drawn per device: networks take one key a batch, not one an example.
+
+    Args:
+      key: a typed key [], of the step.
+      axis_name: the mapped axis, or None.
+
+    Returns:
+      a typed key [].
     """
     key = named_key(key, "task/dropout")
     if axis_name is None:
@@ -113,17 +145,32 @@ def dropout_key(key: PRNGKey, axis_name: str | None) -> PRNGKey:
 
 
 def batch_weight(batch: Batch) -> Array:
-    """The weight of each example, 1 where the batch has none."""
+    """The weight of each example.
+
+    Args:
+      batch: with or without 'weight' [B].
+
+    Returns:
+      [B], in the widest float enabled; 1 where the batch has none.
+    """
     weight = batch.get("weight", jnp.ones(len(batch["inputs"])))
     # float64 where it is enabled: sums of weights must not depend on their order.
     return weight.astype(jnp.result_type(float))
 
 
 def share(values: Array, weight: Array, total: Array) -> Array:
-    """A device's part of a weighted mean; 0 where every weight is 0."""
+    """A device's part of a weighted mean, Σ w v / total.
+
+    Args:
+      values: float [B]; where the weight is 0 anything, NaN included.
+      weight: float [B].
+      total: [], the sum of the weights of all devices.
+
+    Returns:
+      float [], float32 or wider; 0, with zero gradient, where the total is 0.
+    """
     values = ops.at_least_float32(values)
     weight = weight.astype(values.dtype)
-    # Weight 0 means "not there": such a row may be anything, NaN included.
     kept = jnp.where(weight > 0, values, 0.0)
     return ops.safe_divide(jnp.sum(weight * kept), total.astype(values.dtype))
 
