@@ -12,7 +12,7 @@ from xguide_jax import losses
 
 
 class KlConsistencyTest(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     def test_matches_hand_computed_value(self):
         # p = (1/2, 1/2), q = (4/5, 1/5):
         # KL = 1/2 ln(5/8) + 1/2 ln(5/2) = 1/2 ln(25/16) = ln(5/4).
@@ -29,7 +29,7 @@ class KlConsistencyTest(chex.TestCase):
         expected = 0.8 * np.log(1.6) + 0.2 * np.log(0.4)
         np.testing.assert_allclose(swapped, [expected], rtol=1e-6)
 
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     @parameterized.product(shift=[0.0, 5.0, -1e3], num_classes=[2, 10])
     def test_zero_for_logits_equal_up_to_a_shift(self, shift, num_classes):
         logits = jax.random.normal(jax.random.key(0), (4, num_classes))

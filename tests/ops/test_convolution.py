@@ -129,7 +129,7 @@ def test_numerical_gradients_agree_to_third_order(x64, stride, padding):
 
 
 class TransformedConvolutionTest(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     def test_gradient_of_a_gradient_under_every_transformation(self):
         inputs, kernel = image_and_kernel(3)
 
@@ -328,7 +328,7 @@ def test_the_gradient_of_a_tie_is_split_evenly():
 
 
 class MaxPoolTest(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     def test_equals_flax_up_to_second_order_without_ties(self):
         inputs, window = normal(0, 2, 7, 6, 3), (3, 2)
 

@@ -26,7 +26,7 @@ def half_noise(key, example):
 
 
 class VariantsTest(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     @parameterized.parameters((1, 2), (1, 2, 3), (-1,))
     def test_noise_lies_within_the_range_of_the_given_axes(self, *axes):
         fill = self.variant(functools.partial(ops.uniform_range_fill, axes=axes))
@@ -35,7 +35,7 @@ class VariantsTest(chex.TestCase):
         assert np.all((values >= low) & (values <= high))
         assert not np.any(values == images())  # no extreme is hit, nothing is kept
 
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     def test_noise_of_an_example_is_a_function_of_its_key_and_values(self):
         fill = self.variant(NOISE)
         keys, inputs = jax.random.split(KEY, 4), images()

@@ -40,7 +40,7 @@ def test_each_order_masks_another_position_first():
 
 
 class VariantsTest(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     @parameterized.named_parameters(*RANKS.items())
     def test_equals_numpy_and_keeps_the_channel_axis(self, rank):
         a = np.asarray(attributions())
@@ -53,7 +53,7 @@ class VariantsTest(chex.TestCase):
         chex.assert_shape(scores, (3, 4, 2, 1))
         np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-7)
 
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     def test_random_scores_belong_to_examples(self):
         rank = self.variant(lambda a, key: ops.random_rank(a, key=key))
         keys = jax.random.split(KEY, 3)

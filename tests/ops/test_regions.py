@@ -37,7 +37,7 @@ def rasterise_by_hand(boxes, valid):
 
 
 class WorkedExampleTest(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     def test_boxes_become_masks_cells_and_features(self):
         def all_of_them(boxes, valid, features):
             mask = ops.rasterise_boxes(boxes, valid, shape=SHAPE)

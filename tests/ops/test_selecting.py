@@ -170,7 +170,7 @@ def test_empty_batches_and_empty_examples():
 
 
 class VariantsTest(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     @parameterized.named_parameters(*((end, end) for end in MASKS))
     def test_is_the_same_mask_however_it_is_compiled(self, end):
         scores, k = tied_scores(3), jnp.array([0, 3, 7, 12])

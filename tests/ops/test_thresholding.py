@@ -41,7 +41,7 @@ def random_cases():
 
 
 class BalancedThresholdTest(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
     def test_lies_just_above_the_negative_cell_that_it_separates(self):
         maps = jnp.array([[[0.9, 0.2], [0.6, 0.4]]])
         annotations = jnp.array([[[1, -1], [1, 0]]])

@@ -1,0 +1,161 @@
+"""Region guidance at a tiny size: arms, data, measures and the report."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import region_data, region_guidance, region_measures, region_report
+from xguide_jax import data
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+ARMS = ("unguided", "energy_cam@10%", "oracle")
+
+
+@pytest.fixture(scope="module")
+def parts():
+    source = data.take(data.digits(), np.arange(0, 5000, 50))
+    return region_data.make_parts(source, rho=0.9, seed=3)
+
+
+def test_parts_share_no_digit_and_tests_share_their_places(parts):
+    assert [len(part.labels) for part in parts] == [70, 10, 20, 20]
+    np.testing.assert_array_equal(
+        parts.balanced.annotations["boxes"], parts.in_distribution.annotations["boxes"]
+    )
+    assert not np.array_equal(parts.balanced.inputs, parts.in_distribution.inputs)
+    first = parts.train.annotations["boxes"][:10]
+    assert not np.array_equal(parts.validation.annotations["boxes"], first)
+
+
+def test_blanked_images_keep_their_box_and_nothing_else(parts):
+    blanked = region_data.blanked(parts.train)
+    box = parts.train.annotations["region"]
+    np.testing.assert_array_equal(blanked.inputs[box], parts.train.inputs[box])
+    assert not blanked.inputs[~box].any()
+
+
+def test_annotations_are_what_their_names_say(parts):
+    train = parts.train
+    true = train.annotations["region"]
+    at = lambda how: region_data.annotated(train, how, seed=1).annotations
+    np.testing.assert_array_equal(at("boxes")["region"], true)
+    assert at("boxes")["region_valid"].all()
+    np.testing.assert_array_equal(at("strokes")["region"], train.annotations["strokes"])
+    random = at("random")["region"]
+    np.testing.assert_array_equal(random.sum((1, 2)), true.sum((1, 2)))
+    assert (random != true).any(axis=(1, 2)).mean() > 0.9
+    dilated = at("dilated")["region"]
+    assert (dilated >= true).all()
+    assert dilated.sum() > 1.3 * true.sum()
+    assert at("10%")["region_valid"].sum() == 7
+    with pytest.raises(ValueError, match="annotation 'boxs' is none of"):
+        at("boxs")
+
+
+def test_names_of_arms():
+    parse = region_guidance.parse
+    assert parse("energy_cam=2.5@strokes") == ("energy_cam", 2.5, "strokes")
+    assert parse("unguided") == ("unguided", None, "boxes")
+    weight = region_guidance.WEIGHTS["right_reasons"]
+    assert parse("right_reasons@1%") == ("right_reasons", weight, "1%")
+    with pytest.raises(ValueError, match="`arms` holds 'energie'; there are"):
+        parse("energie")
+
+
+def test_every_term_of_the_literature_can_be_built():
+    for name in region_guidance.WEIGHTS:
+        term = region_guidance.term_of(name)
+        assert term.init(None, {}) == ((), ())
+
+
+def test_accuracies_by_hand(parts):
+    texture = lambda inputs: parts.balanced.annotations["groups"] % 2
+    numbers = region_measures.accuracies(
+        lambda inputs: texture(inputs)[: len(inputs)], parts
+    )
+    # Who goes by the texture is right in groups 0 and 3 and wrong in 1 and 2.
+    assert [numbers[f"group/{g}"] for g in range(4)] == [1, 0, 0, 1]
+    assert numbers["worst_group"] == 0
+    assert numbers["group_balanced"] == 0.5
+    assert sum(numbers[f"count/{g}"] for g in range(4)) == 20
+    assert region_measures.covered(
+        lambda inputs: texture(inputs), parts, 0
+    )["masked/background_follows_texture"] == 1  # fmt: skip
+
+
+def test_covering_hides_what_it_says(parts):
+    seen = []
+
+    def predict(inputs):
+        seen.append(inputs)
+        return np.zeros(len(inputs), int)
+
+    region_measures.covered(predict, parts, 0)
+    box = parts.balanced.annotations["region"]
+    box_only, background_only, without_random_box = seen
+    np.testing.assert_array_equal(box_only[box], parts.balanced.inputs[box])
+    assert not box_only[~box].any()
+    assert not background_only[box].any()
+    hidden = (without_random_box == 0).sum(axis=(1, 2, 3))
+    np.testing.assert_array_equal(hidden, box.sum(axis=(1, 2)))
+
+
+def test_localisation_by_hand(parts):
+    test = parts.balanced
+    maps = jnp.asarray(test.annotations["region"], jnp.float32)
+    maps = maps.at[0].set(0.0)  # says nothing
+    held_out = (
+        jnp.asarray(parts.validation.annotations["region"], jnp.float32),
+        parts.validation,
+    )
+    numbers = region_measures.localisation("x", maps, test, held_out)
+    assert numbers["epg/x/box"] == 1
+    np.testing.assert_allclose(numbers["epg/x/box/zero"], 0.95, rtol=1e-6)
+    assert numbers["iou/x"] == 1
+    assert numbers["undefined/x"] == 1
+    share = test.annotations["strokes"][1:].sum((1, 2)) / 28**2
+    np.testing.assert_allclose(numbers["epg/x/strokes"], share.mean(), rtol=1e-6)
+
+
+def test_gap_closed_by_hand():
+    worst = {"unguided": [0.1, 0.2], "oracle": [0.9, 0.6], "x": [0.5, 0.5]}
+    results = {
+        arm: [({"worst_group": value}, {}) for value in values]
+        for arm, values in worst.items()
+    }
+    # (.4 + .3) / (.8 + .4) = .583; each seed alone gives .5 and .75.
+    text = region_report.gap_closed(results, "x")
+    assert text == "+0.583 [+0.500, +0.750]"
+    assert region_report.gap_closed(results, "oracle") == "-"
+
+
+def test_runs_reports_and_goes_on(tmp_path, capsys):
+    config = region_guidance.Config(
+        run_dir=tmp_path,
+        arms=ARMS,
+        num_steps=4,
+        batch_size=16,
+        log_every=2,
+        save_every=2,
+        num_evaluated=16,
+        num_points=2,
+        num_devices=2,
+    )
+    region_guidance.run_experiment(config)
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(numbers) == set(ARMS)
+    assert numbers["unguided"][0]["weight"] == 0
+    for (measured,) in numbers.values():
+        assert 0 <= measured["worst_group"] <= measured["group_balanced"] <= 1
+        assert measured["count/0"] + measured["count/3"] > 400
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 6
+    assert "one seed, no interval" in (tmp_path / "report.html").read_text()
+    capsys.readouterr()
+    region_guidance.run_experiment(config)
+    assert "is finished" in capsys.readouterr().out
+    other = dataclasses.replace(config, rho=0.8)
+    with pytest.raises(ValueError, match=r"holds a run with rho=0.95, not 0.8"):
+        region_guidance.run_experiment(other)

@@ -1,0 +1,104 @@
+"""Robust explanation supervision at a tiny size."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import region_data, robust_explanations
+from xguide_jax import data
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+@pytest.fixture(scope="module")
+def train():
+    source = data.take(data.digits(), np.arange(0, 5000, 50))
+    return region_data.make_parts(source, rho=0.9, seed=3).train
+
+
+def test_the_true_mask_is_the_digit_with_a_margin_of_two(train):
+    masks = robust_explanations.true_masks(train)
+    strokes = train.annotations["strokes"]
+    assert (masks >= strokes).all()
+    row, y, x = np.argwhere(strokes)[0]
+    assert masks[row, max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3].all()
+    far = data.corrupt_masks(
+        np.random.default_rng(0), strokes.astype(np.uint8), dilate=0
+    ).region
+    assert masks.sum() > far.sum()
+    grown = np.zeros_like(strokes)
+    for dy in range(-2, 3):
+        for dx in range(-2, 3):
+            moved = np.roll(strokes, (dy, dx), axis=(1, 2))
+            moved[:, : max(dy, 0)] = False
+            moved[:, 48 + min(dy, 0) :] = False
+            moved[:, :, : max(dx, 0)] = False
+            moved[:, :, 48 + min(dx, 0) :] = False
+            grown |= moved
+    np.testing.assert_array_equal(masks, grown)
+
+
+def test_only_the_images_given_to_the_annotator_carry_signs(train):
+    marked, given = robust_explanations.annotate(train, "none", count=12, seed=0)
+    signs = marked.annotations["annotations"]
+    assert len(given) == 12
+    true = robust_explanations.true_masks(train)
+    np.testing.assert_array_equal(signs[given], np.where(true[given], 1, -1))
+    assert not np.delete(signs, given, axis=0).any()
+
+
+def test_noise_changes_masks_and_withholds_some(train):
+    exact, given = robust_explanations.annotate(train, "none", count=40, seed=0)
+    noisy, same = robust_explanations.annotate(train, "strong", count=40, seed=0)
+    np.testing.assert_array_equal(given, same)
+    exact, noisy = (part.annotations["annotations"][given] for part in (exact, noisy))
+    withheld = ~noisy.any(axis=(1, 2))
+    assert 4 <= withheld.sum() <= 20  # 30 % of 40
+    assert (noisy[~withheld] != exact[~withheld]).any(axis=(1, 2)).all()
+    other, _ = robust_explanations.annotate(train, "other", count=40, seed=0)
+    np.testing.assert_array_equal(
+        other.annotations["annotations"][given], np.roll(exact, 1, axis=0)
+    )
+
+
+def test_every_batch_holds_its_share_of_annotated_images(train):
+    marked, given = robust_explanations.annotate(train, "none", count=8, seed=0)
+    config = robust_explanations.Config(batch_size=16, annotated_share=0.25)
+    batch_at = robust_explanations.mixed_sampler(marked, given, config, seed=0)
+    seen = set()
+    for step in range(4):
+        batch = batch_at(step)
+        assert batch["inputs"].shape == (16, 48, 48, 1)
+        assert batch["annotations"][:4].any(axis=(1, 2)).all()
+        seen |= {image.tobytes() for image in batch["inputs"][:4]}
+    assert len(seen) == 8  # each of them every second step
+
+
+def test_runs_and_reports(tmp_path):
+    arms = ("unguided", "gradia@none", "res_learned@none")
+    config = robust_explanations.Config(
+        run_dir=tmp_path,
+        arms=arms,
+        num_steps=4,
+        batch_size=16,
+        log_every=2,
+        save_every=2,
+        num_evaluated=16,
+        num_points=2,
+        num_devices=2,
+    )
+    robust_explanations.run_experiment(config)
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(numbers) == set(arms)
+    for (measured,) in numbers.values():
+        assert 0 <= measured["iou"] <= 1
+        assert 0 <= measured["group_balanced"] <= 1
+    report = (tmp_path / "report.html").read_text()
+    assert "minus GRADIA at the same noise" in report
+
+
+def test_an_unknown_arm_is_refused(tmp_path):
+    config = robust_explanations.Config(run_dir=tmp_path, arms=("res@none",))
+    with pytest.raises(ValueError, match=r"`arms` holds \['res@none'\]; there are"):
+        robust_explanations.run_experiment(config)
