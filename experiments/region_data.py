@@ -1,0 +1,149 @@
+"""Textured digits for one seed: what is trained on, selected on and tested on.
+
+Training and validation share a correlation between texture and class; one test set has
+it, too, and one has none. Their textures come from other halves of the photographs.
+"""
+
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from xguide_jax import data
+
+NUM_GROUPS = 4  # class x texture
+CORRELATION = 0.95
+
+
+class Parts(NamedTuple):
+    """The parts of one seed; all carry 'boxes', 'region', 'strokes' and 'groups'.
+
+    Attributes:
+      train: with the correlation asked for.
+      validation: likewise, of other digits.
+      in_distribution: a test with the correlation 0.95, whatever the training had.
+      balanced: the same test digits at the same places, texture and class independent.
+    """
+
+    train: data.Dataset
+    validation: data.Dataset
+    in_distribution: data.Dataset
+    balanced: data.Dataset
+
+
+def digits(name: str, folder: pathlib.Path | None) -> data.Dataset:
+    """The digits by the name of a flag.
+
+    Args:
+      name: 'digits', inside a package, or 'mnist10k', a file.
+      folder: of the file; $XGUIDE_DATA if None.
+
+    Returns:
+      The data set.
+
+    Raises:
+      ValueError: if the file's folder is not known.
+    """
+    if name == "digits":
+        return data.digits()
+    place = folder or os.environ.get("XGUIDE_DATA")
+    if place is None:
+        raise ValueError("--dataset mnist10k needs --data-dir or $XGUIDE_DATA.")
+    return data.mnist10k(place)
+
+
+def make_parts(source: data.Dataset, *, rho: float, seed: int) -> Parts:
+    """All parts of one seed.
+
+    Args:
+      source: digits.
+      rho: the correlation in training and validation.
+      seed: of split, textures and places.
+
+    Returns:
+      The parts: 70, 10 and 20 % of the digits.
+    """
+    train, validation, test = data.split(source, seed=seed, fractions=(0.7, 0.1, 0.2))
+    # Seeds of the two that share a half must differ, or their places would be alike.
+    return Parts(
+        data.textured_digits(train, rho=rho, half="train", seed=2 * seed),
+        data.textured_digits(validation, rho=rho, half="train", seed=2 * seed + 1),
+        data.textured_digits(test, rho=CORRELATION, half="test", seed=2 * seed),
+        data.textured_digits(test, rho=0.5, half="test", seed=2 * seed),
+    )
+
+
+def blanked(dataset: data.Dataset) -> data.Dataset:
+    """The images with everything outside the box at 0, their mean.
+
+    Args:
+      dataset: with 'region'.
+
+    Returns:
+      The same examples.
+    """
+    region = dataset.annotations["region"][..., None]
+    return dataset._replace(inputs=np.where(region, dataset.inputs, np.float32(0)))
+
+
+def annotated(dataset: data.Dataset, how: str, *, seed: int) -> data.Dataset:
+    """The annotation that an arm is guided by, and no other.
+
+    Args:
+      dataset: with all annotations.
+      how: 'boxes'; 'strokes'; 'random', boxes of the same size anywhere; 'dilated',
+        boxes with a margin of a half of their size; or 'N%', boxes for so many.
+      seed: of what is random.
+
+    Returns:
+      The same images with 'region' and 'region_valid' alone.
+
+    Raises:
+      ValueError: for another `how`.
+    """
+    region = dataset.annotations["region"]
+    valid = np.ones(len(region), bool)
+    if how == "strokes":
+        region = dataset.annotations["strokes"]
+    elif how == "random":
+        region = random_boxes(dataset, seed=seed)
+    elif how == "dilated":
+        shape = region.shape[1:]
+        boxes = data.dilate_boxes(
+            dataset.annotations["boxes"], fraction=0.5, shape=shape
+        )
+        region = _filled(boxes[:, 0].astype(int), shape)
+    elif how.endswith("%"):
+        fraction = float(how.removesuffix("%")) / 100
+        valid = data.keep_fraction(len(region), fraction=fraction, seed=seed)
+    elif how != "boxes":
+        raise ValueError(
+            f"annotation {how!r} is none of boxes, strokes, random, dilated and N%."
+        )
+    return dataset._replace(annotations={"region": region, "region_valid": valid})
+
+
+def random_boxes(dataset: data.Dataset, *, seed: int) -> np.ndarray:
+    """Boxes as large as the true ones at uniformly random places.
+
+    Args:
+      dataset: with 'boxes' [N, 1, 4] and 'region' [N, H, W].
+      seed: of the places.
+
+    Returns:
+      bool [N, H, W].
+    """
+    rng = np.random.default_rng((seed, 5))
+    shape = dataset.annotations["region"].shape[1:]
+    boxes = dataset.annotations["boxes"][:, 0].astype(int)
+    size = boxes[:, 2:] - boxes[:, :2]
+    corners = rng.integers(0, np.array(shape[::-1]) - size + 1)
+    return _filled(np.concatenate([corners, corners + size], axis=1), shape)
+
+
+def _filled(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    masks = np.zeros((len(boxes), *shape), bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
+        mask[y0:y1, x0:x1] = True
+    return masks

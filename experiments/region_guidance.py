@@ -1,0 +1,251 @@
+"""Guiding with boxes and masks against a background that gives the label away.
+
+Digits on photographs of grass and gravel: in training the texture agrees with the class
+at 95 %, in the test it says nothing, and the group that the texture gets wrong shows
+what a network has learned. Terms of the literature that take a box or a mask are
+compared with random boxes, with background-swapped composites (the same boxes, no
+explanation), and with two limits: the same network without the correlation, and one
+that never sees anything outside the box.
+
+    python -m experiments.region_guidance
+    python -m experiments.region_guidance --seeds 5 --dataset mnist10k
+
+An arm is `term`, `term=weight`, `term@annotation` or both: energy_cam=5@strokes. Where
+no weight is given, it is that of the pilot (experiments/results/region_guidance.md).
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments import arms, common, region_data, region_measures, region_report
+from xguide_jax import attributions, data, guidance, losses, models, ops
+from xguide_jax.types import Array, GuidanceTerm, Terms
+
+NAME = "region_guidance"
+ARMS = (
+    "unguided",
+    "energy_cam", "l1_cam", "ppce_cam", "rrr_star_cam", "energy_cam_raw",
+    "energy_input", "l1_input", "ppce_input", "rrr_star_input", "right_reasons",
+    "region_contrast", "region_consistency", "swapped", "energy_cam@random",
+    "oracle", "blanked",
+)  # fmt: skip
+
+# Of the pilot; see the results.
+WEIGHTS = {
+    "energy_cam": 5.0, "l1_cam": 1.0, "ppce_cam": 0.3, "rrr_star_cam": 0.1,
+    "energy_cam_raw": 5.0, "energy_input": 1.0, "l1_input": 1.0, "ppce_input": 0.1,
+    "rrr_star_input": 0.01, "right_reasons": 1.0, "region_contrast": 1.0,
+    "region_consistency": 1.0, "swapped": 1.0,
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(common.RunConfig):
+    """Flags of region guidance."""
+
+    num_steps: int = 600
+    batch_size: int = 32
+    log_every: int = 50
+    save_every: int = 300
+    dataset: Literal["digits", "mnist10k"] = "digits"
+    """digits: 5,000 inside a package; mnist10k: a file in --data-dir."""
+    data_dir: pathlib.Path | None = None
+    """Folder of data sets; $XGUIDE_DATA if left out."""
+    arms: tuple[str, ...] = ARMS
+    """Which arms to train, in this order."""
+    rho: float = region_data.CORRELATION
+    """How often texture and class agree in training and validation."""
+    warmup: float = 0.1
+    """Fraction of the steps over which a term's weight grows from 0."""
+    learning_rate: float = 3e-3
+    """Of Adam."""
+    num_evaluated: int = 256
+    """Test images that are explained."""
+    num_points: int = 16
+    """Points of integrated gradients."""
+
+
+class Arm(NamedTuple):
+    """What a name of an arm says."""
+
+    name: str
+    weight: float | None
+    annotation: str
+
+
+def parse(text: str) -> Arm:
+    """Reads `term[=weight][@annotation]`.
+
+    Args:
+      text: of the arm.
+
+    Returns:
+      The parts; the weight of the pilot and boxes where they are left out.
+
+    Raises:
+      ValueError: for an unknown term, or a weight that is no number.
+    """
+    head, _, annotation = text.partition("@")
+    name, _, weight = head.partition("=")
+    if name not in {*WEIGHTS, "unguided", "oracle", "blanked"}:
+        raise ValueError(f"`arms` holds {text!r}; there are {sorted(set(ARMS))}.")
+    number = float(weight) if weight else WEIGHTS.get(name)
+    return Arm(name, number, annotation or "boxes")
+
+
+def term_of(name: str) -> GuidanceTerm:
+    """The term of an arm, unweighted.
+
+    Args:
+      name: of the term.
+
+    Returns:
+      A term that needs 'region' and 'region_valid'.
+    """
+    losses_of_maps: dict[str, Callable[[Array, Array], Array]] = {
+        "energy": losses.energy,
+        "l1": lambda m, r: losses.region_l1(ops.normalise_by_max(m), r),
+        "ppce": lambda m, r: losses.pixel_cross_entropy(ops.normalise_by_max(m), r),
+        "rrr_star": losses.outside_energy,
+    }
+    kind, _, place = name.removesuffix("_raw").rpartition("_")
+    if kind in losses_of_maps:
+        score_fn = attributions.centred_logit
+        if name.endswith("_raw"):  # as published
+            score_fn = attributions.target_logit
+        cam = place == "cam"
+        explain = attributions.signed_grad_cam if cam else attributions.input_gradient
+        return guidance.localisation(
+            loss=losses_of_maps[kind],
+            explainer=functools.partial(explain, score_fn=score_fn),
+            layer="features" if cam else None,
+            explain_in="train",
+        )
+    other: dict[str, Callable[[], GuidanceTerm]] = {
+        "right_reasons": guidance.right_for_right_reasons,
+        "region_contrast": lambda: guidance.region_contrastive(
+            loss=functools.partial(losses.region_contrastive, temperature=0.2)
+        ),
+        "region_consistency": lambda: guidance.region_consistency(
+            fill=guidance.other_backgrounds
+        ),
+        "swapped": lambda: guidance.replaced_background_loss(
+            fill=guidance.other_backgrounds
+        ),
+    }
+    return other[name]()
+
+
+def terms_of(arm: Arm, config: Config) -> Terms:
+    """The guidance of an arm, its weight growing linearly at first.
+
+    Args:
+      arm: its parts.
+      config: the flags.
+
+    Returns:
+      {name: term}; {} for the arms without guidance.
+    """
+    if arm.weight is None:
+        return {}
+    steps = int(config.warmup * config.num_steps)
+    weight = optax.linear_schedule(0.0, arm.weight, max(steps, 1))
+    return {"guidance": guidance.scale(term_of(arm.name), weight)}
+
+
+def parts_of(
+    arm: Arm, source: data.Dataset, config: Config, seed: int
+) -> region_data.Parts:
+    """The data an arm is trained, selected and tested on.
+
+    Args:
+      arm: its parts.
+      source: digits.
+      config: the flags.
+      seed: of this repetition.
+
+    Returns:
+      The parts, that for training with the annotation of the arm alone.
+    """
+    rho = 0.5 if arm.name == "oracle" else config.rho
+    parts = region_data.make_parts(source, rho=rho, seed=seed)
+    if arm.name == "blanked":
+        parts = region_data.Parts(*(region_data.blanked(part) for part in parts))
+    train = region_data.annotated(parts.train, arm.annotation, seed=seed)
+    return parts._replace(train=train)
+
+
+def run_experiment(config: Config) -> None:
+    """Trains and measures every arm and seed that is not finished, and reports.
+
+    Args:
+      config: the flags.
+    """
+    for arm in config.arms:
+        parse(arm)
+    run = common.open_run(config, name=NAME)
+    seeds = range(config.seed, config.seed + config.seeds)
+    missing = [
+        (arm, seed)
+        for seed in seeds
+        for arm in config.arms
+        if arms.load_result(run, arm, seed) is None
+    ]
+    if missing:
+        train_and_measure(run, config, missing)
+    elif run.is_writer:
+        print(f"{run.path} is finished; its report is rendered again.")
+    if run.is_writer:
+        region_report.write(run, config.arms, rho=config.rho)
+
+
+def train_and_measure(
+    run: common.Run, config: Config, missing: Sequence[tuple[str, int]]
+) -> None:
+    """Trains and measures arms, and keeps what they gave.
+
+    Args:
+      run: the open run.
+      config: the flags.
+      missing: (arm, seed) pairs.
+    """
+    source = region_data.digits(config.dataset, config.data_dir)
+    network = models.SmallCNN(num_classes=2, strides=(2, 2, 1))
+    apply_fn = models.linen_apply_fn(network)
+    measure = region_measures.make_measurement(
+        apply_fn,
+        num_evaluated=config.num_evaluated,
+        num_points=config.num_points,
+    )
+    for name, seed in missing:
+        arm = parse(name)
+        parts = parts_of(arm, source, config, seed)
+        params, model_state = models.init_linen(
+            network, jax.random.key(seed), jnp.asarray(parts.train.inputs[:1])
+        )
+        problem = arms.Problem(
+            apply_fn=apply_fn,
+            params=params,
+            model_state=model_state,
+            batch_at=arms.batch_sampler(parts.train, config, seed=seed),
+            optimizer=optax.adam(config.learning_rate),
+        )
+        state, rate = arms.train_arm(
+            run, name, terms_of(arm, config), problem, seed=seed
+        )
+        numbers, arrays = measure(state, parts, seed)
+        numbers["images_per_second"] = rate
+        numbers["weight"] = 0.0 if arm.weight is None else arm.weight
+        if run.is_writer:
+            arms.save_result(run, name, seed, numbers=numbers, arrays=arrays)
+
+
+if __name__ == "__main__":
+    common.main(Config, run_experiment)

@@ -1,0 +1,235 @@
+"""Measuring a classifier whose evidence is known to lie in a box.
+
+Accuracy by group, what is left of it when the box or its surroundings are covered, and
+where explanations point, by explainers that training used and by one that it did not.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import region_data
+from xguide_jax import attributions, data, metrics, ops
+from xguide_jax.types import ApplyFn, Array, PyTree, TrainState
+
+# No arm is trained on integrated gradients: they judge.
+EXPLAINERS = ("grad_cam", "gradient", "integrated_gradients")
+THRESHOLDS = tuple(np.round(np.arange(0.05, 1.0, 0.05), 2).tolist())
+NUM_SHOWN = 6
+
+Measured = tuple[dict[str, float], dict[str, np.ndarray]]
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def make_measurement(
+    apply_fn: ApplyFn, *, num_evaluated: int, num_points: int
+) -> Callable[[TrainState, region_data.Parts, int], Measured]:
+    """The measurement of one trained network.
+
+    Args:
+      apply_fn: the network.
+      num_evaluated: balanced test images that are explained.
+      num_points: of integrated gradients.
+
+    Returns:
+      `(state, parts, seed) -> (numbers, arrays)`. Numbers: 'group/<g>', 'count/<g>',
+      'worst_group', 'group_balanced', 'in_distribution', 'validation', 'masked/...'
+      (accuracy with a part covered), 'bias_amplification', 'epg/...', 'iou/...' and
+      'undefined/...' of each explainer. Arrays: 'maps/<explainer>' [S, H, W],
+      'inputs', 'region'.
+    """
+    logits = jax.jit(
+        lambda variables, x: (
+            apply_fn(variables[0], variables[1], x, train=False)[0].logits
+        )
+    )
+    compiled = jax.jit(functools.partial(explain, apply_fn, num_points=num_points))
+
+    def measure(state: TrainState, parts: region_data.Parts, seed: int) -> Measured:
+        variables = (state.params["model"], state.model_state)
+        predict = lambda x: np.asarray(logits(variables, x)).argmax(axis=-1)
+        numbers = {**accuracies(predict, parts), **covered(predict, parts, seed)}
+        numbers["bias_amplification"] = _bias(predict, parts.in_distribution)
+        few = data.take(parts.balanced, np.arange(num_evaluated))
+        held_out = data.take(parts.validation, np.arange(num_evaluated // 2))
+        maps = compiled(variables, few.inputs, few.labels)
+        tuning = compiled(variables, held_out.inputs, held_out.labels)
+        for name in EXPLAINERS:
+            numbers |= localisation(name, maps[name], few, (tuning[name], held_out))
+        shown = slice(NUM_SHOWN)
+        arrays = {f"maps/{name}": np.asarray(maps[name][shown]) for name in EXPLAINERS}
+        arrays["inputs"] = few.inputs[shown]
+        arrays["region"] = few.annotations["region"][shown]
+        return numbers, arrays
+
+    return measure
+
+
+def explain(
+    apply_fn: ApplyFn,
+    variables: tuple[PyTree, PyTree],
+    inputs: Array,
+    labels: Array,
+    *,
+    num_points: int,
+) -> dict[str, Array]:
+    """Signed maps of the label's logit above the mean of all, by every explainer.
+
+    Args:
+      apply_fn: the network.
+      variables: its parameters and state.
+      inputs: [B, H, W, C].
+      labels: [B].
+      num_points: of integrated gradients.
+
+    Returns:
+      {explainer: [B, h, w]}; the baseline of integrated gradients is 0, the mean image.
+    """
+    score_fn = attributions.centred_logit
+    forward = lambda x, overrides=None: apply_fn(
+        *variables, x, train=False, overrides=overrides
+    )[0]
+    predict = lambda x: forward(x).logits
+    head_fn, features = attributions.split_at(forward, inputs, "features")
+    per_pixel = {
+        "gradient": attributions.input_gradient(
+            predict, inputs, labels, score_fn=score_fn
+        ),
+        "integrated_gradients": attributions.integrated_gradients(
+            predict,
+            inputs,
+            labels,
+            baselines=jnp.zeros_like(inputs),
+            num_steps=num_points,
+            score_fn=score_fn,
+        ),
+    }
+    cam = attributions.signed_grad_cam(head_fn, features, labels, score_fn=score_fn)
+    return {"grad_cam": cam, **{k: jnp.sum(v, -1) for k, v in per_pixel.items()}}
+
+
+def accuracies(predict: Predict, parts: region_data.Parts) -> dict[str, float]:
+    """Accuracy by group and on average, of the test and of validation.
+
+    Args:
+      predict: inputs -> classes.
+      parts: of the seed.
+
+    Returns:
+      numbers, by name.
+    """
+    balanced = parts.balanced
+    correct = predict(balanced.inputs) == balanced.labels
+    by_group, counts = metrics.group_accuracy(
+        jnp.asarray(correct),
+        jnp.asarray(balanced.annotations["groups"]),
+        num_groups=region_data.NUM_GROUPS,
+    )
+    share = lambda part: float(np.mean(predict(part.inputs) == part.labels))
+    return {
+        **{f"group/{g}": float(value) for g, value in enumerate(by_group)},
+        **{f"count/{g}": float(count) for g, count in enumerate(counts)},
+        "worst_group": metrics.worst_group(jnp.asarray(by_group)),
+        "group_balanced": float(np.nanmean(by_group)),
+        "in_distribution": share(parts.in_distribution),
+        "validation": share(parts.validation),
+    }
+
+
+def covered(predict: Predict, parts: region_data.Parts, seed: int) -> dict[str, float]:
+    """Accuracy on the balanced test when a part of each image is at 0, its mean.
+
+    Args:
+      predict: inputs -> classes.
+      parts: of the seed.
+      seed: of the random boxes.
+
+    Returns:
+      'masked/box_only', 'masked/background_only', 'masked/without_random_box', an area
+      as large as the box covered elsewhere, and 'masked/background_follows_texture',
+      how often the background alone is classified by its texture.
+    """
+    test = parts.balanced
+    box = test.annotations["region"][..., None]
+    elsewhere = region_data.random_boxes(test, seed=seed)[..., None]
+    predicted = {
+        "box_only": predict(np.where(box, test.inputs, np.float32(0))),
+        "background_only": predict(np.where(box, np.float32(0), test.inputs)),
+        "without_random_box": predict(np.where(elsewhere, np.float32(0), test.inputs)),
+    }
+    numbers = {f"masked/{k}": np.mean(v == test.labels) for k, v in predicted.items()}
+    texture = test.annotations["groups"] % 2
+    follows = np.mean(predicted["background_only"] == texture)
+    numbers["masked/background_follows_texture"] = follows
+    return {name: float(value) for name, value in numbers.items()}
+
+
+def localisation(
+    name: str,
+    maps: Array,
+    test: data.Dataset,
+    held_out: tuple[Array, data.Dataset],
+) -> dict[str, float]:
+    """Where one explainer's maps point.
+
+    Args:
+      name: the explainer's.
+      maps: [N, h, w] of the test images.
+      test: images and annotations.
+      held_out: (maps, images) on which the threshold of the IoU is chosen.
+
+    Returns:
+      'epg/<explainer>/box' and '/strokes', undefined maps dropped; '.../zero', counted
+      as 0; 'iou/<explainer>', 'threshold/<explainer>', 'undefined/<explainer>' and
+      'validation_epg/<explainer>'.
+    """
+    region = _at(maps, test.annotations["region"])
+    on_box = np.asarray(metrics.energy_pointing_game(maps, region))
+    strokes = _at(maps, test.annotations["strokes"])
+    on_strokes = np.asarray(metrics.energy_pointing_game(maps, strokes))
+    tuning_maps, tuning = held_out
+    tuning_region = _at(tuning_maps, tuning.annotations["region"])
+    mean_iou = lambda m, r, t: mean(metrics.iou(m, r, threshold=t))
+    threshold = max(THRESHOLDS, key=lambda t: mean_iou(tuning_maps, tuning_region, t))
+    tuned = np.asarray(metrics.energy_pointing_game(tuning_maps, tuning_region))
+    return {
+        f"epg/{name}/box": mean(on_box),
+        f"epg/{name}/box/zero": float(np.nan_to_num(on_box).mean()),
+        f"epg/{name}/strokes": mean(on_strokes),
+        f"iou/{name}": mean_iou(maps, region, threshold),
+        f"threshold/{name}": threshold,
+        f"undefined/{name}": float(np.isnan(on_box).sum()),
+        f"validation_epg/{name}": mean(tuned),
+    }
+
+
+def mean(values: Array | np.ndarray) -> float:
+    """The mean of what is defined; NaN if nothing is.
+
+    Args:
+      values: [N], NaN where undefined.
+
+    Returns:
+      The mean.
+    """
+    defined = np.asarray(values)[np.isfinite(values)]
+    return float(defined.mean()) if defined.size else float("nan")
+
+
+def _at(maps: Array, region: np.ndarray) -> Array:
+    """The region on the grid of the maps, the share of each cell that it covers."""
+    _, h, w = maps.shape
+    return ops.area_resize(jnp.asarray(region, jnp.float32), shape=(h, w))
+
+
+def _bias(predict: Predict, test: data.Dataset) -> float:
+    """Directional amplification, texture to class, on a test with the correlation."""
+    one_hot = lambda values: jnp.eye(2, dtype=int)[values]
+    return metrics.bias_amplification_attribute_to_task(
+        one_hot(predict(test.inputs)),
+        one_hot(test.labels),
+        one_hot(test.annotations["groups"] % 2),
+    )

@@ -1,0 +1,307 @@
+"""Robust explanation supervision: what a few inexact masks are worth.
+
+Digits on textures that agree with the class at 95 %, of which 100 images carry a mask
+of the digit, drawn by a simulated annotator at several levels of carelessness. GRADIA,
+HAICS and RES (both kinds) are trained on what the annotator delivered and judged by the
+true masks. Every batch of every arm holds as many of the 100 images, so that all see
+the same data; a control is guided by masks of other images.
+
+    python -m experiments.robust_explanations
+    python -m experiments.robust_explanations --seeds 5 --dataset mnist10k
+
+An arm is `term@noise`: res_gaussian@strong.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments import (
+    arms,
+    common,
+    region_data,
+    region_measures,
+    robust_report,
+)
+from xguide_jax import attributions, data, guidance, metrics, models, ops
+from xguide_jax.types import ApplyFn, GuidanceTerm, TrainState
+
+NAME = "robust_explanations"
+# The network has neither dropout nor batch norm: both modes are one function, and in
+# train mode the clean pass gives the features.
+COMMON: dict[str, Any] = {
+    "score_fn": attributions.centred_logit,
+    "explain_in": "train",
+}
+TERMS: dict[str, Callable[[], GuidanceTerm]] = {
+    "gradia": functools.partial(guidance.gradia, **COMMON),
+    "haics": functools.partial(guidance.haics, **COMMON),
+    "res_gaussian": functools.partial(guidance.res_gaussian, slack=0.1, **COMMON),
+    # From 48 pixels to 12 cells.
+    "res_learned": functools.partial(
+        guidance.res_learned, slack=0.1, kernel_size=8, stride=4, **COMMON
+    ),
+}
+# Arguments of `data.corrupt_masks`, in pixels of 48, and a probability.
+NOISE: dict[str, dict[str, Any]] = {
+    "none": {},
+    "moderate": {"shift": 3, "dilate": 3, "erode": 1, "drop": 0.1},
+    "strong": {"shift": 8, "dilate": 6, "erode": 2, "drop": 0.3},
+}
+ARMS = (
+    "unguided",
+    *(f"{term}@{noise}" for noise in NOISE for term in TERMS),
+    "res_gaussian@other",
+)
+THRESHOLD = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(common.RunConfig):
+    """Flags of robust explanation supervision."""
+
+    num_steps: int = 600
+    batch_size: int = 32
+    log_every: int = 50
+    save_every: int = 300
+    dataset: Literal["digits", "mnist10k"] = "digits"
+    """digits: 5,000 inside a package; mnist10k: a file in --data-dir."""
+    data_dir: pathlib.Path | None = None
+    """Folder of data sets; $XGUIDE_DATA if left out."""
+    arms: tuple[str, ...] = ARMS
+    """Which arms to train, in this order."""
+    num_annotated: int = 100
+    """Training images that carry a mask."""
+    annotated_share: float = 0.25
+    """Part of every batch that is drawn from them."""
+    weight: float = 1.0
+    """Of every term; published: 1."""
+    learning_rate: float = 3e-3
+    """Of Adam."""
+    num_evaluated: int = 256
+    """Test images that are explained."""
+    num_points: int = 16
+    """Points of integrated gradients."""
+
+
+def true_masks(dataset: data.Dataset) -> np.ndarray:
+    """The digit with a margin of two pixels.
+
+    Args:
+      dataset: with 'strokes'.
+
+    Returns:
+      bool [N, 48, 48].
+    """
+    strokes = dataset.annotations["strokes"]
+    padded = np.pad(strokes, ((0, 0), (2, 2), (2, 2)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(1, 2))
+    return windows.any(axis=(3, 4))
+
+
+def annotate(
+    train: data.Dataset, noise: str, *, count: int, seed: int
+) -> tuple[data.Dataset, np.ndarray]:
+    """The training images with what the annotator delivered for a few of them.
+
+    Args:
+      train: with 'strokes'.
+      noise: a level, or 'other': exact masks, of other images.
+      count: how many images are given to the annotator.
+      seed: which ones, and the annotator's errors.
+
+    Returns:
+      The images with 'annotations' (1 where marked, -1 elsewhere, 0 on images without a
+      mask); int [count], the images that were given.
+    """
+    rng = np.random.default_rng((seed, 7))
+    given = np.sort(rng.permutation(len(train.labels))[:count])
+    masks = true_masks(data.take(train, given))
+    if noise == "other":
+        masks = np.roll(masks, 1, axis=0)
+    delivered = data.corrupt_masks(rng, masks, **NOISE.get(noise, {}))
+    signs = np.zeros((len(train.labels), *masks.shape[1:]), np.int8)
+    marked = np.where(delivered.region, 1, -1).astype(np.int8)
+    signs[given] = np.where(delivered.region_valid[:, None, None], marked, 0)
+    return train._replace(annotations={"annotations": signs}), given
+
+
+def mixed_sampler(
+    train: data.Dataset, given: np.ndarray, config: Config, *, seed: int
+) -> Callable[[int], Mapping[str, np.ndarray]]:
+    """Batches of which a fixed part comes from the annotated images.
+
+    Args:
+      train: the training part.
+      given: the annotated images.
+      config: the flags.
+      seed: of this repetition.
+
+    Returns:
+      step -> batch.
+    """
+    num_given = round(config.annotated_share * config.batch_size)
+    count, index = jax.process_count(), jax.process_index()
+    draw = functools.partial(
+        data.batch_indices, seed=seed, process_index=index, process_count=count
+    )
+
+    def batch_at(step: int) -> Mapping[str, np.ndarray]:
+        rest = config.batch_size - num_given
+        indices = np.concatenate(
+            [
+                given[draw(len(given), batch_size=num_given, step=step)],
+                draw(len(train.labels), batch_size=rest, step=step),
+            ]
+        )
+        return data.make_batch(train, indices, seed=seed, step=step)
+
+    return batch_at
+
+
+def make_measurement(
+    apply_fn: ApplyFn, *, num_evaluated: int, num_points: int
+) -> Callable[[TrainState, region_data.Parts], region_measures.Measured]:
+    """The measurement of one trained network.
+
+    Args:
+      apply_fn: the network.
+      num_evaluated: test images that are explained.
+      num_points: of integrated gradients.
+
+    Returns:
+      `(state, parts) -> (numbers, arrays)`. Numbers: accuracies, and of Grad-CAM at the
+      label between its minimum and maximum, enlarged to the image, against the true
+      mask: 'iou', 'precision', 'recall', 'f1', 'epg' and 'undefined'; and
+      'epg/integrated_gradients', which no arm is trained on.
+    """
+    logits = jax.jit(
+        lambda variables, x: (
+            apply_fn(variables[0], variables[1], x, train=False)[0].logits
+        )
+    )
+    explain = jax.jit(
+        functools.partial(region_measures.explain, apply_fn, num_points=num_points)
+    )
+
+    def measure(
+        state: TrainState, parts: region_data.Parts
+    ) -> region_measures.Measured:
+        variables = (state.params["model"], state.model_state)
+        predict = lambda x: np.asarray(logits(variables, x)).argmax(axis=-1)
+        numbers = region_measures.accuracies(predict, parts)
+        few = data.take(parts.balanced, np.arange(num_evaluated))
+        maps = explain(variables, few.inputs, few.labels)
+        mask = jnp.asarray(true_masks(few))
+        _, height, width = mask.shape
+        cam = ops.bilinear_resize(maps["grad_cam"], shape=(height, width))
+        scaled = ops.min_max_normalise(cam)
+        signs = jnp.where(mask, 1.0, -1.0)
+        measured = dict(
+            zip(
+                ("precision", "recall", "f1"),
+                metrics.explanation_precision_recall(
+                    scaled, signs, threshold=THRESHOLD
+                ),
+                strict=True,
+            ),
+            iou=metrics.iou(scaled, mask, threshold=THRESHOLD),
+            epg=metrics.energy_pointing_game(scaled, mask),
+        )
+        integrated = maps["integrated_gradients"]
+        judged = metrics.energy_pointing_game(integrated, mask)
+        numbers |= {k: region_measures.mean(v) for k, v in measured.items()}
+        numbers["epg/integrated_gradients"] = region_measures.mean(judged)
+        numbers["undefined"] = float(np.isnan(measured["iou"]).sum())
+        shown = slice(region_measures.NUM_SHOWN)
+        arrays = {
+            "maps/grad_cam": np.asarray(scaled[shown]),
+            "inputs": few.inputs[shown],
+            "region": np.asarray(mask[shown]),
+        }
+        return numbers, arrays
+
+    return measure
+
+
+def run_experiment(config: Config) -> None:
+    """Trains and measures every arm and seed that is not finished, and reports.
+
+    Args:
+      config: the flags.
+
+    Raises:
+      ValueError: for an arm that does not exist.
+    """
+    known = {"unguided", *(f"{t}@{n}" for t in TERMS for n in (*NOISE, "other"))}
+    if unknown := sorted(set(config.arms) - known):
+        raise ValueError(f"`arms` holds {unknown}; there are {sorted(known)}.")
+    run = common.open_run(config, name=NAME)
+    missing = [
+        (arm, seed)
+        for seed in range(config.seed, config.seed + config.seeds)
+        for arm in config.arms
+        if arms.load_result(run, arm, seed) is None
+    ]
+    if missing:
+        train_and_measure(run, config, missing)
+    elif run.is_writer:
+        print(f"{run.path} is finished; its report is rendered again.")
+    if run.is_writer:
+        robust_report.write(run, config.arms)
+
+
+def train_and_measure(
+    run: common.Run, config: Config, missing: Sequence[tuple[str, int]]
+) -> None:
+    """Trains and measures arms, and keeps what they gave.
+
+    Args:
+      run: the open run.
+      config: the flags.
+      missing: (arm, seed) pairs.
+    """
+    source = region_data.digits(config.dataset, config.data_dir)
+    network = models.SmallCNN(num_classes=2, strides=(2, 2, 1))
+    apply_fn = models.linen_apply_fn(network)
+    measure = make_measurement(
+        apply_fn,
+        num_evaluated=config.num_evaluated,
+        num_points=config.num_points,
+    )
+    for arm, seed in missing:
+        term, _, noise = arm.partition("@")
+        rho = region_data.CORRELATION
+        parts = region_data.make_parts(source, rho=rho, seed=seed)
+        train, given = annotate(
+            parts.train, noise, count=config.num_annotated, seed=seed
+        )
+        params, model_state = models.init_linen(
+            network, jax.random.key(seed), jnp.asarray(train.inputs[:1])
+        )
+        problem = arms.Problem(
+            apply_fn=apply_fn,
+            params=params,
+            model_state=model_state,
+            batch_at=mixed_sampler(train, given, config, seed=seed),
+            optimizer=optax.adam(config.learning_rate),
+        )
+        terms = {}
+        if term in TERMS:
+            terms = {"guidance": guidance.scale(TERMS[term](), config.weight)}
+        state, rate = arms.train_arm(run, arm, terms, problem, seed=seed)
+        numbers, arrays = measure(state, parts)
+        numbers["images_per_second"] = rate
+        if run.is_writer:
+            arms.save_result(run, arm, seed, numbers=numbers, arrays=arrays)
+
+
+if __name__ == "__main__":
+    common.main(Config, run_experiment)
