@@ -45,9 +45,11 @@ def test_the_other_examples_run_after_it():
         "images": batch["inputs"],
         "labels": batch["labels"],
         "key": jax.random.key(0),
+        "region": jnp.zeros((8, 28, 28)).at[:, 5:20, 8:16].set(1.0),
     }
     exec("from xguide_jax import testing", names)
     for block in others:
         exec(compile(block, "README.md", "exec"), names)
     assert np.isfinite(names["metrics"]["loss"])
+    assert 0 < float(names["guided"]) < 100
     assert names["maps"].shape == names["images"].shape
