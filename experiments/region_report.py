@@ -8,7 +8,7 @@ import numpy as np
 from experiments import common, region_data, region_measures, tables
 from xguide_jax import reporting
 
-CONTROL = "energy_cam@random"
+CONTROL = "energy_cam=2@random"  # its own best weight, of as many tried
 LONG = {
     "grad_cam": "Grad-CAM",
     "gradient": "gradient",
