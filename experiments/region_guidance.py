@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments import arms, common, region_data, region_measures, region_report
-from xguide_jax import attributions, data, guidance, losses, models, ops
+from xguide_jax import attributions, guidance, losses, models, ops
 from xguide_jax.types import Array, GuidanceTerm, Terms
 
 NAME = "region_guidance"
