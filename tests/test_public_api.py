@@ -36,7 +36,8 @@ API = {
     "attributions.grad_cam": (
         "head_fn features targets", "score_fn weights", "weights",
     ),
-    "attributions.split_at": ("forward inputs name", "", ""),
+    "attributions.split_at": ("forward inputs name", "output", "output"),
+    "attributions.centred_logit": ("logits targets", "", ""),
     "losses.kl_consistency": ("logits masked_logits", "", ""),
     "guidance.saliency_guided": (
         "", "mask_fraction fill rank_fn score_fn explain_in frozen_teacher",
@@ -61,6 +62,33 @@ API = {
     ),
     "training.make_eval_step": (
         "apply_fn", "task_loss axis_name", "task_loss axis_name",
+    ),
+    "guidance.localisation": (
+        "", "loss explainer layer explain_in", "layer explain_in",
+    ),
+    "guidance.region_contrastive": (
+        "", "loss layer per_box anchor anchor_grad", "layer per_box anchor anchor_grad",
+    ),
+    "guidance.region_consistency": ("", "fill", ""),
+    "guidance.replaced_background_loss": ("", "fill task_loss", "task_loss"),
+    "guidance.right_for_right_reasons": (
+        "", "score_fn explain_in", "score_fn explain_in",
+    ),
+    "guidance.gradia": (
+        "", "layer score_fn frozen_weights explain_in",
+        "layer score_fn frozen_weights explain_in",
+    ),
+    "guidance.haics": (
+        "", "layer score_fn frozen_weights explain_in",
+        "layer score_fn frozen_weights explain_in",
+    ),
+    "guidance.res_gaussian": (
+        "", "slack layer score_fn frozen_weights explain_in",
+        "layer score_fn frozen_weights explain_in",
+    ),
+    "guidance.res_learned": (
+        "", "slack kernel_size stride layer score_fn frozen_weights explain_in",
+        "kernel_size stride layer score_fn frozen_weights explain_in",
     ),
     "training.data_parallel": ("step", "how devices", "how devices"),
     "training.pad_batch": ("batch multiple", "", ""),
