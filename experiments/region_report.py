@@ -15,6 +15,11 @@ LONG = {
     "integrated_gradients": "integrated gradients",
 }
 LIMITS = ("oracle", "blanked")
+# Arms whose maps are drawn; all of them would be too many to look at.
+SHOWN = (
+    "unguided", "energy_cam", "l1_cam", "energy_input", "right_reasons",
+    "region_contrast", "region_consistency", "swapped", CONTROL, "oracle",
+)  # fmt: skip
 LOGGED = {
     "task": "cross-entropy (nats)",
     "guidance/unscaled": "guidance loss",
@@ -230,7 +235,8 @@ def draw(results: tables.Results) -> dict[str, tuple[str, Any]]:
                 y_label=text,
             ),
         )
-    first = {arm: repeats[0][1] for arm, repeats in results.items()}
+    known = [arm for arm in SHOWN if arm in results] or list(results)[: len(SHOWN)]
+    first = {arm: results[arm][0][1] for arm in known}
     shown = first[next(iter(first))]
     for name in region_measures.EXPLAINERS:
         maps = {

@@ -187,3 +187,17 @@ def test_what_does_not_fit_together_is_refused():
         draw(images, values, labels=["a", "b"], quantile=0)
     with pytest.raises(ValueError, match=r"`limit` \(=0.0\) must be positive"):
         reporting.overlay(images[0], np.ones((6, 5)), limit=0.0)
+
+
+def test_long_names_of_arms_are_folded_above_their_column():
+    image = np.zeros((1, 4, 4, 1))
+    figure = reporting.saliency_grid(
+        image,
+        {
+            "region_consistency=5@strokes": np.ones((1, 4, 4)),
+            "short": -np.ones((1, 4, 4)),
+        },
+        labels=["a"],
+    )
+    titles = [axis.get_title() for axis in figure.axes[:3]]
+    assert titles == ["input", "region_\nconsistency=\n5@strokes", "short"]

@@ -5,6 +5,7 @@ equal colours are equal numbers everywhere in a figure; a map that cannot be dra
 left blank with a note.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib
@@ -75,7 +76,7 @@ def saliency_grid(
             for axis in axes[row]:
                 _draw_outline(axis, regions[row])
     for axis, name in zip(axes[0], ["input", *maps], strict=True):
-        axis.set_title(name, fontsize=style.NORMAL)
+        axis.set_title(_folded(name), fontsize=style.NORMAL)
     _draw_scale(figure, axes.ravel(), limit, saturated)
     if title:
         figure.suptitle(title, fontsize=style.LARGE)
@@ -148,6 +149,16 @@ def _check_grid(
             )
     if len(labels) != len(images):
         raise ValueError(f"`labels` has {len(labels)} texts for {len(images)} images.")
+
+
+def _folded(name: str, *, width: int = 12) -> str:
+    """A name in lines about as wide as a map, broken behind what joins words."""
+    lines = [""]
+    for word in re.findall(r"[^_@=]*[_@=]*", name):
+        if word and lines[-1] and len(lines[-1] + word) > width:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(lines)
 
 
 def _shared_limit(maps: Iterable[np.ndarray], quantile: float) -> tuple[float, bool]:

@@ -42,7 +42,8 @@ def tradeoff(
         raise ValueError("`points` holds no arm.")
     means = {arm: pairs.mean(axis=0) for arm, pairs in rows.items() if len(pairs)}
     front = pareto_front(means)
-    figure = Figure(figsize=(6.8, 4.2), layout="constrained")
+    height = max(4.2, 0.7 + 0.19 * len(rows))  # inches; a line of the legend an arm
+    figure = Figure(figsize=(6.8, height), layout="constrained")
     axis = figure.subplots()
     if front:
         steps = np.array([means[arm] for arm in front])
