@@ -219,7 +219,8 @@ def draw(results: tables.Results) -> dict[str, tuple[str, Any]]:
         points = {
             arm: np.stack(
                 [
-                    tables.values(results, arm, "epg/integrated_gradients/box"),
+                    # 0 where undefined: who kills its maps must not win.
+                    tables.values(results, arm, "epg/integrated_gradients/box/zero"),
                     tables.values(results, arm, key),
                 ],
                 axis=1,
@@ -231,7 +232,7 @@ def draw(results: tables.Results) -> dict[str, tuple[str, Any]]:
             f"{text.capitalize()} and localisation; small points are seeds",
             reporting.tradeoff(
                 points,
-                x_label="energy of integrated gradients inside the box",
+                x_label="energy of integrated gradients inside the box (0 if undefined)",
                 y_label=text,
             ),
         )
