@@ -17,8 +17,8 @@ LONG = {
 LIMITS = ("oracle", "blanked")
 # Arms whose maps are drawn; all of them would be too many to look at.
 SHOWN = (
-    "unguided", "energy_cam", "l1_cam", "energy_input", "right_reasons",
-    "region_contrast", "region_consistency", "swapped", CONTROL, "oracle",
+    "unguided", "energy_cam", "l1_cam", "region_consistency", "swapped",
+    "right_reasons", CONTROL, "energy_input", "region_contrast", "oracle",
 )  # fmt: skip
 LOGGED = {
     "task": "cross-entropy (nats)",
@@ -61,7 +61,10 @@ def write(run: common.Run, arm_names: Sequence[str], *, rho: float) -> None:
     }
     seeds = tables.seeds_text(run.config.seeds)
     figures = draw(results)
-    figures["training"] = ("Training", tables.training_figure(run, arm_names, LOGGED))
+    figures["training"] = (
+        "Training of some arms",
+        tables.training_figure(run, shown_of(results)[:7], LOGGED),
+    )
     tables.finish(
         run,
         results,
@@ -232,12 +235,11 @@ def draw(results: tables.Results) -> dict[str, tuple[str, Any]]:
             f"{text.capitalize()} and localisation; small points are seeds",
             reporting.tradeoff(
                 points,
-                x_label="energy of integrated gradients inside the box (0 if undefined)",
+                x_label="energy of integrated gradients in the box (0 if undefined)",
                 y_label=text,
             ),
         )
-    known = [arm for arm in SHOWN if arm in results] or list(results)[: len(SHOWN)]
-    first = {arm: results[arm][0][1] for arm in known}
+    first = {arm: results[arm][0][1] for arm in shown_of(results)}
     shown = first[next(iter(first))]
     for name in region_measures.EXPLAINERS:
         maps = {
@@ -257,6 +259,18 @@ def draw(results: tables.Results) -> dict[str, tuple[str, Any]]:
             ),
         )
     return figures
+
+
+def shown_of(results: tables.Results) -> list[str]:
+    """The arms that figures of single arms show.
+
+    Args:
+      results: {arm: what was measured of each seed}.
+
+    Returns:
+      Names, at most as many as `SHOWN`.
+    """
+    return [arm for arm in SHOWN if arm in results] or list(results)[: len(SHOWN)]
 
 
 def _largest_one(maps: np.ndarray) -> np.ndarray:

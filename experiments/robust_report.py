@@ -36,7 +36,11 @@ def write(run: common.Run, arm_names: Sequence[str]) -> None:
     results = tables.collect(run, arm_names)
     seeds = tables.seeds_text(run.config.seeds)
     figures = draw(results)
-    figures["training"] = ("Training", tables.training_figure(run, arm_names, LOGGED))
+    shown = [arm for arm in results if arm.partition("@")[2] in ("", "strong", "other")]
+    figures["training"] = (
+        "Training of some arms",
+        tables.training_figure(run, (shown or list(results))[:7], LOGGED),
+    )
     tables.finish(
         run,
         results,
