@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments import region_data
 from xguide_jax import attributions, data, metrics, ops
-from xguide_jax.types import ApplyFn, Array, PyTree, TrainState
+from xguide_jax.types import ApplyFn, Array, PyTree, ScoreFn, TrainState
 
 # No arm is trained on integrated gradients: they judge.
 EXPLAINERS = ("grad_cam", "gradient", "integrated_gradients")
@@ -75,8 +75,9 @@ def explain(
     labels: Array,
     *,
     num_points: int,
+    score_fn: ScoreFn = attributions.centred_logit,
 ) -> dict[str, Array]:
-    """Signed maps of the label's logit above the mean of all, by every explainer.
+    """Signed maps of the label, by every explainer.
 
     Args:
       apply_fn: the network.
@@ -84,11 +85,11 @@ def explain(
       inputs: [B, H, W, C].
       labels: [B].
       num_points: of integrated gradients.
+      score_fn: what is explained.
 
     Returns:
       {explainer: [B, h, w]}; the baseline of integrated gradients is 0, the mean image.
     """
-    score_fn = attributions.centred_logit
     forward = lambda x, overrides=None: apply_fn(
         *variables, x, train=False, overrides=overrides
     )[0]

@@ -11,7 +11,7 @@ from experiments import region_data, region_guidance, region_measures, region_re
 from xguide_jax import data
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
-ARMS = ("unguided", "energy_cam@10%", "oracle")
+ARMS = ("unguided", "energy_cam@10%")
 
 
 @pytest.fixture(scope="module")
