@@ -20,9 +20,10 @@ carry masks of the digit, as an annotator at the level of noise after the '@' dr
 them; '@other' are exact masks of other images. Every arm sees the same batches, with
 the same share of these images; all weights are 1, as published.
 
-Grad-CAM of what was explained in training, between its own minimum and maximum and enlarged to the
-image, is compared with the true mask at a threshold of 0.5, on a test where the texture
-says nothing. Integrated gradients are an explainer that no arm was trained on.
+Grad-CAM of what was explained in training, between its own minimum and maximum and
+enlarged to the image, is compared with the true mask at a threshold of 0.5, on a test
+where the texture says nothing. Integrated gradients are an explainer that no arm was
+trained on.
 """
 
 
