@@ -3,17 +3,19 @@
 import functools
 import io
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import safetensors.numpy
 import tqdm
+from flax import linen as nn
 
 from experiments import common
-from xguide_jax import data, training
+from xguide_jax import data, models, training
 from xguide_jax.types import ApplyFn, PyTree, TaskLoss, Terms, TrainState
 
 
@@ -26,6 +28,56 @@ class Problem(NamedTuple):
     batch_at: Callable[[int], Any]
     optimizer: optax.GradientTransformation
     task_loss: TaskLoss = training.softmax_cross_entropy
+
+
+def linen_problem(
+    network: nn.Module, inputs: np.ndarray, *, seed: int, **rest: Any
+) -> Problem:
+    """The problem of one seed with a Linen network's initial weights.
+
+    Args:
+      network: a module of `xguide_jax.models`, or one like them.
+      inputs: [N, ...], of which the shape and type are used.
+      seed: of the weights.
+      **rest: the other fields of `Problem`.
+
+    Returns:
+      A `Problem`.
+    """
+    params, model_state = models.init_linen(
+        network, jax.random.key(seed), jnp.asarray(inputs[:1])
+    )
+    return Problem(models.linen_apply_fn(network), params, model_state, **rest)
+
+
+def finish_run(
+    run: common.Run,
+    arm_names: Sequence[str],
+    *,
+    train: Callable[[Sequence[tuple[str, int]]], None],
+    report: Callable[[], None],
+) -> None:
+    """Trains what a run still lacks, and writes its report.
+
+    Args:
+      run: the open run.
+      arm_names: the arms; every seed has all of them before the next begins.
+      train: trains, measures and keeps the (arm, seed) pairs it is given.
+      report: called on the writing process, when nothing is lacking.
+    """
+    seeds = range(run.config.seed, run.config.seed + run.config.seeds)
+    missing = [
+        (arm, seed)
+        for seed in seeds
+        for arm in arm_names
+        if load_result(run, arm, seed) is None
+    ]
+    if missing:
+        train(missing)
+    elif run.is_writer:
+        print(f"{run.path} is finished; its report is rendered again.")
+    if run.is_writer:
+        report()
 
 
 def train_arm(

@@ -4,12 +4,15 @@ Training and validation share a correlation between texture and class; one test 
 it, too, and one has none. Their textures come from other halves of the photographs.
 """
 
+import dataclasses
 import os
 import pathlib
-from typing import NamedTuple
+import re
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from experiments import common
 from xguide_jax import data
 
 NUM_GROUPS = 4  # class x texture
@@ -30,6 +33,16 @@ class Parts(NamedTuple):
     validation: data.Dataset
     in_distribution: data.Dataset
     balanced: data.Dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class DigitsConfig(common.RunConfig):
+    """Flags of the experiments on textured digits."""
+
+    dataset: Literal["digits", "mnist10k"] = "digits"
+    """digits: 5,000 inside a package; mnist10k: a file in --data-dir."""
+    data_dir: pathlib.Path | None = None
+    """Folder of data sets; $XGUIDE_DATA if left out."""
 
 
 def digits(name: str, folder: pathlib.Path | None) -> data.Dataset:
@@ -87,6 +100,24 @@ def blanked(dataset: data.Dataset) -> data.Dataset:
     return dataset._replace(inputs=np.where(region, dataset.inputs, np.float32(0)))
 
 
+def check_annotation(how: str) -> None:
+    """Refuses an annotation that `annotated` does not know, before anything is trained.
+
+    Args:
+      how: as for `annotated`.
+
+    Raises:
+      ValueError: for another, or a percentage outside [0, 100].
+    """
+    percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", how)
+    if percent and float(percent[1]) <= 100:
+        return
+    if how not in ("boxes", "strokes", "random", "dilated"):
+        raise ValueError(
+            f"annotation {how!r} is none of boxes, strokes, random, dilated and N%."
+        )
+
+
 def annotated(dataset: data.Dataset, how: str, *, seed: int) -> data.Dataset:
     """The annotation that an arm is guided by, and no other.
 
@@ -102,6 +133,7 @@ def annotated(dataset: data.Dataset, how: str, *, seed: int) -> data.Dataset:
     Raises:
       ValueError: for another `how`.
     """
+    check_annotation(how)
     region = dataset.annotations["region"]
     valid = np.ones(len(region), bool)
     if how == "strokes":
@@ -117,10 +149,6 @@ def annotated(dataset: data.Dataset, how: str, *, seed: int) -> data.Dataset:
     elif how.endswith("%"):
         fraction = float(how.removesuffix("%")) / 100
         valid = data.keep_fraction(len(region), fraction=fraction, seed=seed)
-    elif how != "boxes":
-        raise ValueError(
-            f"annotation {how!r} is none of boxes, strokes, random, dilated and N%."
-        )
     return dataset._replace(annotations={"region": region, "region_valid": valid})
 
 

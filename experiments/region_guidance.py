@@ -16,12 +16,9 @@ no weight is given, it is that of the pilot (experiments/results/region_guidance
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from experiments import arms, common, region_data, region_measures, region_report
@@ -47,17 +44,13 @@ WEIGHTS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(common.RunConfig):
+class Config(region_data.DigitsConfig):
     """Flags of region guidance."""
 
     num_steps: int = 600
     batch_size: int = 32
     log_every: int = 50
     save_every: int = 300
-    dataset: Literal["digits", "mnist10k"] = "digits"
-    """digits: 5,000 inside a package; mnist10k: a file in --data-dir."""
-    data_dir: pathlib.Path | None = None
-    """Folder of data sets; $XGUIDE_DATA if left out."""
     arms: tuple[str, ...] = ARMS
     """Which arms to train, in this order."""
     rho: float = region_data.CORRELATION
@@ -90,12 +83,13 @@ def parse(text: str) -> Arm:
       The parts; the weight of the pilot and boxes where they are left out.
 
     Raises:
-      ValueError: for an unknown term, or a weight that is no number.
+      ValueError: for an unknown term or annotation, or a weight that is no number.
     """
     head, _, annotation = text.partition("@")
     name, _, weight = head.partition("=")
     if name not in {*WEIGHTS, "unguided", "oracle", "blanked"}:
         raise ValueError(f"`arms` holds {text!r}; there are {sorted(set(ARMS))}.")
+    region_data.check_annotation(annotation or "boxes")
     number = float(weight) if weight else WEIGHTS.get(name)
     return Arm(name, number, annotation or "boxes")
 
@@ -194,19 +188,12 @@ def run_experiment(config: Config) -> None:
     for arm in config.arms:
         parse(arm)
     run = common.open_run(config, name=NAME)
-    seeds = range(config.seed, config.seed + config.seeds)
-    missing = [
-        (arm, seed)
-        for seed in seeds
-        for arm in config.arms
-        if arms.load_result(run, arm, seed) is None
-    ]
-    if missing:
-        train_and_measure(run, config, missing)
-    elif run.is_writer:
-        print(f"{run.path} is finished; its report is rendered again.")
-    if run.is_writer:
-        region_report.write(run, config.arms, rho=config.rho)
+    arms.finish_run(
+        run,
+        config.arms,
+        train=functools.partial(train_and_measure, run, config),
+        report=lambda: region_report.write(run, config.arms, rho=config.rho),
+    )
 
 
 def train_and_measure(
@@ -234,13 +221,10 @@ def train_and_measure(
     for name, seed in missing:
         arm = parse(name)
         parts = parts_of(arm, make, config, seed)
-        params, model_state = models.init_linen(
-            network, jax.random.key(seed), jnp.asarray(parts.train.inputs[:1])
-        )
-        problem = arms.Problem(
-            apply_fn=apply_fn,
-            params=params,
-            model_state=model_state,
+        problem = arms.linen_problem(
+            network,
+            parts.train.inputs,
+            seed=seed,
             batch_at=arms.batch_sampler(parts.train, config, seed=seed),
             optimizer=optax.adam(config.learning_rate),
         )

@@ -14,7 +14,6 @@ An arm is `term@noise`: res_gaussian@strong.
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -62,17 +61,13 @@ THRESHOLD = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(common.RunConfig):
+class Config(region_data.DigitsConfig):
     """Flags of robust explanation supervision."""
 
     num_steps: int = 400
     batch_size: int = 32
     log_every: int = 50
     save_every: int = 200
-    dataset: Literal["digits", "mnist10k"] = "digits"
-    """digits: 5,000 inside a package; mnist10k: a file in --data-dir."""
-    data_dir: pathlib.Path | None = None
-    """Folder of data sets; $XGUIDE_DATA if left out."""
     arms: tuple[str, ...] = ARMS
     """Which arms to train, in this order."""
     num_annotated: int = 100
@@ -251,18 +246,12 @@ def run_experiment(config: Config) -> None:
     if unknown := sorted(set(config.arms) - known):
         raise ValueError(f"`arms` holds {unknown}; there are {sorted(known)}.")
     run = common.open_run(config, name=NAME)
-    missing = [
-        (arm, seed)
-        for seed in range(config.seed, config.seed + config.seeds)
-        for arm in config.arms
-        if arms.load_result(run, arm, seed) is None
-    ]
-    if missing:
-        train_and_measure(run, config, missing)
-    elif run.is_writer:
-        print(f"{run.path} is finished; its report is rendered again.")
-    if run.is_writer:
-        robust_report.write(run, config.arms)
+    arms.finish_run(
+        run,
+        config.arms,
+        train=functools.partial(train_and_measure, run, config),
+        report=lambda: robust_report.write(run, config.arms),
+    )
 
 
 def train_and_measure(
@@ -291,13 +280,10 @@ def train_and_measure(
         train, given = annotate(
             parts.train, noise, count=config.num_annotated, seed=seed
         )
-        params, model_state = models.init_linen(
-            network, jax.random.key(seed), jnp.asarray(train.inputs[:1])
-        )
-        problem = arms.Problem(
-            apply_fn=apply_fn,
-            params=params,
-            model_state=model_state,
+        problem = arms.linen_problem(
+            network,
+            train.inputs,
+            seed=seed,
             batch_at=mixed_sampler(train, given, config, seed=seed),
             optimizer=optax.adam(config.learning_rate),
         )

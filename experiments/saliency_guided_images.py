@@ -119,19 +119,13 @@ def run_experiment(config: Config) -> None:
     """
     run = common.open_run(config, name=NAME)
     dataset = load(config)
-    seeds = range(config.seed, config.seed + config.seeds)
-    missing = [
-        (arm, seed)
-        for seed in seeds
-        for arm in config.arms
-        if arms.load_result(run, arm, seed) is None
-    ]
-    if missing:
-        train_and_measure(run, config, dataset, missing)
-    elif run.is_writer:
-        print(f"{run.path} is finished; its report is rendered again.")
-    if run.is_writer:
-        saliency_guided_report.write(run, config.arms, dataset.class_names)
+    write = saliency_guided_report.write
+    arms.finish_run(
+        run,
+        config.arms,
+        train=functools.partial(train_and_measure, run, config, dataset),
+        report=lambda: write(run, config.arms, dataset.class_names),
+    )
 
 
 def train_and_measure(
@@ -161,13 +155,10 @@ def train_and_measure(
         train, validation, test = data.split(
             dataset, seed=seed, fractions=(0.7, 0.1, 0.2)
         )
-        params, model_state = models.init_linen(
-            network, jax.random.key(seed), jnp.asarray(train.inputs[:1])
-        )
-        problem = arms.Problem(
-            apply_fn=apply_fn,
-            params=params,
-            model_state=model_state,
+        problem = arms.linen_problem(
+            network,
+            train.inputs,
+            seed=seed,
             batch_at=arms.batch_sampler(train, config, seed=seed),
             optimizer=optax.adam(config.learning_rate),
         )

@@ -63,6 +63,9 @@ def test_names_of_arms():
     assert parse("right_reasons@1%") == ("right_reasons", weight, "1%")
     with pytest.raises(ValueError, match="`arms` holds 'energie'; there are"):
         parse("energie")
+    for annotation in ("boxs", "%", "-1%", "101%"):
+        with pytest.raises(ValueError, match=f"annotation '{annotation}' is none of"):
+            parse(f"energy_cam@{annotation}")
 
 
 def test_every_term_of_the_literature_can_be_built():
