@@ -22,7 +22,6 @@ from xguide_jax.data.decoys import (
     TEXTURED_MEAN,
     TEXTURED_STD,
     corner_swatch,
-    swap_backgrounds,
     textured_digits,
 )
 from xguide_jax.data.sources import (
@@ -70,7 +69,6 @@ __all__ = (
     "resize_together",
     "shift",
     "split",
-    "swap_backgrounds",
     "take",
     "tensorflow_datasets_images",
     "tensorflow_datasets_regions",

@@ -84,52 +84,6 @@ def textured_digits(
     return datasets.Dataset(inputs, classes, ("0 to 4", "5 to 9"), annotations)
 
 
-def swap_backgrounds(
-    rng: np.random.Generator, inputs: np.ndarray, region: np.ndarray
-) -> np.ndarray:
-    """Each image's region on the background of another image.
-
-    Inside the region of image i its own pixels are kept. Outside they are those of
-    another image j, drawn at random; where j's own region would show, the mean of j's
-    background (a channel each) stands in. So no object is imported, and nothing is used
-    that a box or mask does not tell.
-
-    An image without a region stays as it is and lends nothing, since its object may lie
-    anywhere; so does everything where fewer than two images have one. A region that
-    leaves no background lends zeros, the mean of normalised inputs.
-
-    Args:
-      rng: where the choice of j comes from.
-      inputs: float [N, H, W, channels].
-      region: [N, H, W], non-zero inside; all zero without annotation.
-
-    Returns:
-      [N, H, W, channels], a copy, the dtype of `inputs`.
-
-    Raises:
-      ValueError: if the shapes do not belong together.
-    """
-    if inputs.ndim != 4 or region.shape != inputs.shape[:3]:
-        raise ValueError(
-            f"`region` {region.shape} must be [N, H, W] of `inputs` {inputs.shape}."
-        )
-    inside = (region != 0)[..., None]
-    annotated = np.flatnonzero(inside.any(axis=(1, 2, 3)))
-    swapped = inputs.copy()
-    if len(annotated) < 2:
-        return swapped
-    kept, images = inside[annotated], inputs[annotated]
-    num_outside = np.sum(~kept, axis=(1, 2), keepdims=True)
-    total = np.sum(np.where(kept, 0, images), axis=(1, 2), keepdims=True)
-    backgrounds = np.where(kept, total / np.maximum(num_outside, 1), images)
-    others = np.arange(len(annotated)) + rng.integers(
-        1, len(annotated), size=len(annotated)
-    )
-    others %= len(annotated)
-    swapped[annotated] = np.where(kept, images, backgrounds[others])
-    return swapped
-
-
 def corner_swatch(
     digits: datasets.Dataset, *, seed: int, train: bool
 ) -> datasets.Dataset:

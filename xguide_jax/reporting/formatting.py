@@ -51,12 +51,27 @@ def format_value(value: object) -> str:
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
-    """All keys of the rows, in the order they are first met."""
+    """All keys of the rows, in the order they are first met.
+
+    Args:
+      rows: {column: value}.
+
+    Returns:
+      Column names, each once.
+    """
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def is_numeric(rows: Sequence[Row], column: str) -> bool:
-    """Whether a column holds numbers only, and so belongs to the right."""
+    """Whether a column holds numbers only, and so belongs to the right.
+
+    Args:
+      rows: {column: value}; a row may lack the column or hold None there.
+      column: its name.
+
+    Returns:
+      False as well where no row has a value.
+    """
     values = [row[column] for row in rows if row.get(column) is not None]
     kinds = [np.asarray(value).dtype.kind for value in values]
     return bool(kinds) and set(kinds) <= set("iuf")

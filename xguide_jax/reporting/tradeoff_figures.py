@@ -57,13 +57,9 @@ def tradeoff(
             _draw_points(axis, pairs, colour, name=str(number))
     style.finish_axis(axis, x_label=x_label, y_label=y_label)
     figure.legend(
-        handles=entries,
-        loc="outside right upper",
-        frameon=False,
-        fontsize=style.SMALL,
-        title="* on the front",
-        title_fontsize=style.SMALL,
-    )
+        handles=entries, loc="outside right upper", frameon=False,
+        fontsize=style.SMALL, title="* on the front", title_fontsize=style.SMALL,
+    )  # fmt: skip
     if title:
         axis.set_title(title, fontsize=style.LARGE)
     return style.literal(figure)
