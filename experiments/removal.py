@@ -69,7 +69,8 @@ def make_measurement(
     of_logit = protocol._replace(score_fn=attributions.target_logit)
     explain_shown = jax.jit(functools.partial(_explain, apply_fn, of_logit))
     curve = jax.jit(
-        functools.partial(_curve, apply_fn), static_argnames=("view", "fill")
+        functools.partial(_curve, apply_fn),
+        static_argnames=("view", "fill", "fractions"),
     )
 
     def measure(
@@ -86,14 +87,23 @@ def make_measurement(
         numbers: dict[str, float] = {"completeness_error": float(error)}
         shown = inputs[: protocol.num_shown], labels[: protocol.num_shown]
         arrays = _shown(explain_shown(variables, *shown, explain_key)[0], *shown)
-        for view in VIEWS:
-            for fill_name, fill in protocol.fills.items():
-                at = functools.partial(
-                    curve, variables, inputs, labels, key=fill_key, view=view, fill=fill
-                )
+        for fill_name, fill in protocol.fills.items():
+            on_fill = functools.partial(
+                curve, variables, inputs, labels, key=fill_key, fill=fill
+            )
+            removed = np.stack(
+                [
+                    on_fill(scores=s, view="removal", fractions=(*FRACTIONS, 1.0))
+                    for s in draws
+                ]
+            ).mean(axis=0)
+            # What is left of a random order is a random order: inserting a part is
+            # removing the rest, and needs no passes of its own.
+            by_chance = {"removal": removed[:, :-1], "insertion": removed[:, :0:-1]}
+            for view in VIEWS:
+                at = functools.partial(on_fill, view=view, fractions=FRACTIONS)
                 place = f"{view}/{fill_name}"
-                chance = np.stack([np.asarray(at(scores=s)) for s in draws]).mean(0)
-                _record(numbers, arrays, f"{place}/random", chance)
+                _record(numbers, arrays, f"{place}/random", by_chance[view])
                 for name, score in scores.items():
                     correct = np.asarray(at(scores=score))
                     _record(numbers, arrays, f"{place}/{name}", correct)
@@ -151,10 +161,11 @@ def _curve(
     key: Array,
     view: str,
     fill: FillFn,
+    fractions: tuple[float, ...],
 ) -> Array:
     predict = lambda x: apply_fn(*variables, x, train=False)[0].logits
     return VIEWS[view](
-        predict, inputs, labels, scores, fractions=FRACTIONS, fill=fill, key=key
+        predict, inputs, labels, scores, fractions=fractions, fill=fill, key=key
     )
 
 
