@@ -55,6 +55,7 @@ NOISE: dict[str, dict[str, Any]] = {
 ARMS = (
     "unguided",
     *(f"{term}@{noise}" for noise in NOISE for term in TERMS),
+    "gradia@other",
     "res_gaussian@other",
 )
 THRESHOLD = 0.5

@@ -17,8 +17,9 @@ LOGGED = {
 SUMMARY = """\
 Digits on textures that agree with the class at 95 % ({seeds}). A few training images
 carry masks of the digit, as an annotator at the level of noise after the '@' draws
-them; '@other' are exact masks of other images. Every arm sees the same batches, with
-the same share of these images; all weights are 1, as published.
+them; '@other' are exact masks of other images, the control (of the same term where it
+was trained, of RES-G else). Every arm sees the same batches, with the same share of
+these images, and all terms have the same weight.
 
 Grad-CAM of what was explained in training, between its own minimum and maximum and
 enlarged to the image, is compared with the true mask at a threshold of 0.5, on a test
@@ -104,9 +105,12 @@ def comparisons(results: tables.Results, key: str) -> list[dict[str, Any]]:
         if term == "unguided":
             continue
         row: dict[str, Any] = {"arm": arm}
+        # The control of its own term, where it was trained, else that of RES-G.
+        control = f"{term}@other"
+        control = control if control in results else "res_gaussian@other"
         for name, reference in {
             "unguided": "unguided",
-            "masks of other images": "res_gaussian@other",
+            "masks of other images": control,
             "GRADIA at the same noise": f"gradia@{noise}",
         }.items():
             row[f"minus {name}"] = (
