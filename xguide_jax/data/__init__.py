@@ -16,7 +16,13 @@ from xguide_jax.data.annotations import (
     keep_fraction,
     resize_mask,
 )
-from xguide_jax.data.batching import batch_indices, eval_batches, make_batch, prefetch
+from xguide_jax.data.batching import (
+    Augment,
+    batch_indices,
+    eval_batches,
+    make_batch,
+    prefetch,
+)
 from xguide_jax.data.datasets import Dataset, split, take, validate, validate_batch
 from xguide_jax.data.decoys import (
     TEXTURED_MEAN,
@@ -31,22 +37,19 @@ from xguide_jax.data.sources import (
     mnist10k,
     normalise_images,
 )
+from xguide_jax.data.spatial import dilate, flip_horizontally, resize, shift
 from xguide_jax.data.tfds_sources import (
     tensorflow_datasets_images,
     tensorflow_datasets_regions,
 )
-from xguide_jax.data.transforms import (
-    flip_horizontally,
-    resize_together,
-    shift,
-    transform_together,
-)
+from xguide_jax.data.transforms import transform_together
 
 __all__ = (
     "MNIST_MEAN",
     "MNIST_STD",
     "TEXTURED_MEAN",
     "TEXTURED_STD",
+    "Augment",
     "Dataset",
     "SimulatedAnnotations",
     "batch_indices",
@@ -56,6 +59,7 @@ __all__ = (
     "corner_swatch",
     "corrupt_masks",
     "digits",
+    "dilate",
     "dilate_boxes",
     "eval_batches",
     "flip_horizontally",
@@ -65,8 +69,8 @@ __all__ = (
     "normalise_images",
     "prefetch",
     "res_annotations",
+    "resize",
     "resize_mask",
-    "resize_together",
     "shift",
     "split",
     "take",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xguide_jax.data import annotations, datasets, sources, transforms
+from xguide_jax.data import annotations, datasets, sources, spatial
 
 _PERSON = 1  # the category's number in COCO
 _SPLITS = ("train", "val", "test")
@@ -154,7 +154,7 @@ def _photograph(
     *,
     num_boxes: int,
     shape: tuple[int, int],
-) -> transforms.Example:
+) -> spatial.Example:
     """One image of one shape, with its boxes padded to one number."""
     padded = np.zeros((num_boxes, 4), np.float32)
     padded[: len(boxes)] = np.reshape(boxes, (-1, 4))
@@ -165,9 +165,7 @@ def _photograph(
         "boxes": padded,
         "boxes_valid": np.arange(num_boxes) < len(boxes),
     }
-    return transforms.resize_together(
-        _read_image(folder / row["file"]), known, shape=shape
-    )
+    return spatial.resize(_read_image(folder / row["file"]), known, shape=shape)
 
 
 def _read_image(path: pathlib.Path) -> np.ndarray:

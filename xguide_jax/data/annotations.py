@@ -93,15 +93,43 @@ def dilate_boxes(
       Explanations", ICCV 2023, and its public code, which clips at W - 1 and H - 1;
       here the last row and column can be covered.
     """
-    if fraction < 0:
-        raise ValueError(f"`fraction` (={fraction}) must be at least 0.")
     height, width = shape
-    size = boxes[..., 2:] - boxes[..., :2]
-    # 0.29 * 100 is 28.999...; the small number keeps what is whole.
-    margin = np.floor(fraction * size + 1e-6)
+    margin = _margins(boxes, fraction)
     wider = np.concatenate([boxes[..., :2] - margin, boxes[..., 2:] + margin], axis=-1)
     limits = np.array([width, height, width, height])
     return np.clip(wider, 0, limits).astype(boxes.dtype)
+
+
+def dilate_mask(mask: np.ndarray, boxes: np.ndarray, *, fraction: float) -> np.ndarray:
+    """A mask with the margins of the boxes that it lies in.
+
+    What of the mask lies in a box grows, in a rectangle, by as much as `dilate_boxes`
+    adds to that box; the rest stays. So the mask of the boxes becomes the mask of the
+    dilated boxes.
+
+    Args:
+      mask: [H, W], above 0 inside.
+      boxes: [boxes, 4], `(x0, y0, x1, y1)` in pixels.
+      fraction: at least 0.
+
+    Returns:
+      [H, W], the dtype of `mask`; what was inside keeps its value, and what comes in
+      has the largest.
+
+    Raises:
+      ValueError: if `fraction` is negative.
+    """
+    grown = np.zeros(mask.shape, bool)
+    margins = _margins(boxes, fraction)
+    each = box_masks(boxes[:, None], np.ones((len(boxes), 1), bool), shape=mask.shape)
+    for box, (dx, dy) in zip(each, margins, strict=True):
+        near_rows, near_columns = (
+            np.abs(np.subtract.outer(np.arange(size), np.arange(size))) <= margin
+            for size, margin in zip(mask.shape, (dy, dx), strict=True)
+        )
+        inside = (box & (mask > 0)).astype(np.float32)
+        grown |= near_rows @ inside @ near_columns > 0
+    return np.where(grown & (mask <= 0), mask.max(), mask)
 
 
 def keep_fraction(num_examples: int, *, fraction: float, seed: int) -> np.ndarray:
@@ -175,6 +203,14 @@ def resize_mask(mask: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
     columns = _overlap(mask.shape[-1], shape[1])
     touching = rows @ (mask != 0).astype(np.float32) @ columns.T
     return (touching > 0).astype(mask.dtype)
+
+
+def _margins(boxes: np.ndarray, fraction: float) -> np.ndarray:
+    """[..., 2]: how much wider and higher a dilated box is on each side, in pixels."""
+    if fraction < 0:
+        raise ValueError(f"`fraction` (={fraction}) must be at least 0.")
+    # 0.29 * 100 is 28.999...; the small number keeps what is whole.
+    return np.floor(fraction * (boxes[..., 2:] - boxes[..., :2]) + 1e-6)
 
 
 def _overlap(size: int, cells: int) -> np.ndarray:

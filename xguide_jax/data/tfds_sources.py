@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xguide_jax.data import annotations, datasets, sources, transforms
+from xguide_jax.data import annotations, datasets, sources, spatial
 
 
 def tensorflow_datasets_images(
@@ -109,7 +109,7 @@ def tensorflow_datasets_regions(
     )
 
 
-def _resized(row: Mapping[str, Any], shape: tuple[int, int]) -> transforms.Example:
+def _resized(row: Mapping[str, Any], shape: tuple[int, int]) -> spatial.Example:
     """One example's image, box and region, stretched to one shape."""
     size = row["image"].shape[:2]
     y0, x0, y1, x1 = (float(side) for side in row["bbox"])
@@ -119,7 +119,7 @@ def _resized(row: Mapping[str, Any], shape: tuple[int, int]) -> transforms.Examp
         "boxes": np.round(box, 3).astype(np.float32),
         "boxes_valid": np.array([True]),
     }
-    image, known = transforms.resize_together(row["image"], known, shape=shape)
+    image, known = spatial.resize(row["image"], known, shape=shape)
     if "segmentation_mask" in row:
         mask = row["segmentation_mask"][..., 0] != 0
         region = annotations.resize_mask(mask, shape=shape)

@@ -1,19 +1,13 @@
-"""Augmentation that moves an image and its annotations together.
+"""The one function that changes an image and its annotations together.
 
-What is annotation in space is recognised by name and shape: names that end in 'boxes'
-hold `(x0, y0, x1, y1)` in pixels, half open, and other arrays that begin with `[H, W]`
-are maps. Everything else (a group, a token mark) is left alone. Moving the inputs only
-is the mistake this module is there to prevent.
+Changing the inputs only is the mistake it is there to prevent.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from xguide_jax.data import annotations as masks
-
-Annotations = dict[str, np.ndarray]
-Example = tuple[np.ndarray, Annotations]
+from xguide_jax.data import spatial
 
 
 def transform_together(
@@ -21,240 +15,65 @@ def transform_together(
     inputs: np.ndarray,
     annotations: Mapping[str, np.ndarray],
     *,
-    flip: bool,
-    pad_crop: int,
+    dilation: float = 0.0,
+    shape: tuple[int, int] | None = None,
+    flip: bool = False,
+    pad_crop: int = 0,
     pad_value: float = 0.0,
-) -> Example:
-    """A random flip and a random shift of one image and all that is known of it.
+) -> spatial.Example:
+    """Dilation, resizing, a random flip and a random crop of one annotated image.
 
-    With probability 1/2, if `flip`, the image is mirrored; then it is moved by up to
-    `pad_crop` pixels in each direction, which is what padding by that much and cropping
-    at random to the old size does. Fix the keywords with `functools.partial` to pass it
-    to `make_batch`.
+    In this order: 'boxes' and 'region' get margins (`dilate`); image, boxes and maps
+    are stretched to `shape` (`resize`), where a cell is inside a mask if any pixel of
+    it is, so that small masks survive; with probability 1/2, if `flip`, all is mirrored
+    (`flip_horizontally`); and all is moved by up to `pad_crop` pixels in each direction
+    (`shift`), as padding by that much and cropping at random to the old size does. Each
+    is left out, and changes no bit, by default. Fix the keywords with
+    `functools.partial` to pass it to `make_batch`.
 
     Args:
-      rng: where the two decisions come from.
+      rng: where flip and crop come from, as many draws whatever is asked for; with the
+        example it decides the result.
       inputs: [H, W, channels].
-      annotations: {name: array} of this one example, without the axis of examples.
+      annotations: {name: array} of this one example, without the axis of examples:
+        'region', 'strokes', 'annotations' and other maps [H, W], 'boxes' [boxes, 4] in
+        pixels with 'boxes_valid', 'region_valid', and what is not in space.
+      dilation: at least 0, the margin on each side of a box as a fraction of its size,
+        as a careless annotator draws it; strokes and signs have none.
+      shape: `(h, w)` of the result; that of `inputs` if None.
       flip: whether mirroring left and right leaves the label as it is; it does not for
         digits.
-      pad_crop: the largest shift in pixels; 0 for none.
+      pad_crop: the largest shift in pixels of the result; 0 for none.
       pad_value: what comes in from outside the image.
 
     Returns:
-      inputs and annotations of the same shapes and dtypes; 'region_valid' and
-      'boxes_valid' are False where nothing of the annotation is left in the image.
+      inputs [h, w, channels] and annotations, dtypes unchanged; 'region_valid' and
+      'boxes_valid' are False where nothing of the annotation is left in the image. The
+      boxes cover the pixels of 'region' if they did before.
 
     Raises:
-      ValueError: if `pad_crop` is negative or not less than the image is wide and high.
+      ValueError: if `dilation` is negative, if `shape` holds no cell, or if `pad_crop`
+        is negative or not less than the result is wide and high.
     """
-    if not 0 <= pad_crop < min(inputs.shape[:2]):
+    height, width = shape or inputs.shape[:2]
+    if dilation < 0:
+        raise ValueError(f"`dilation` (={dilation}) must be at least 0.")
+    if min(height, width) < 1:
+        raise ValueError(f"`shape` (={shape}) must be two positive numbers, (h, w).")
+    if not 0 <= pad_crop < min(height, width):
         raise ValueError(
-            f"`pad_crop` (={pad_crop}) must lie in 0 .. {min(inputs.shape[:2]) - 1}."
+            f"`pad_crop` (={pad_crop}) must lie in 0 .. {min(height, width) - 1}."
         )
     # Both are drawn always, so that one option does not change the other's noise.
     mirrored = rng.random() < 0.5
     dy, dx = rng.integers(-pad_crop, pad_crop + 1, size=2).tolist()
-    annotations = dict(annotations)
+    example = inputs, dict(annotations)
+    if dilation > 0:
+        example = spatial.dilate(*example, fraction=dilation)
+    if (height, width) != inputs.shape[:2]:
+        example = spatial.resize(*example, shape=(height, width))
     if flip and mirrored:
-        inputs, annotations = flip_horizontally(inputs, annotations)
+        example = spatial.flip_horizontally(*example)
     if dy or dx:
-        inputs, annotations = shift(
-            inputs, annotations, dy=dy, dx=dx, pad_value=pad_value
-        )
-    return inputs, annotations
-
-
-def flip_horizontally(
-    inputs: np.ndarray, annotations: Mapping[str, np.ndarray]
-) -> Example:
-    """An image and its annotations mirrored left and right.
-
-    Coordinates of boxes are rounded up to whole pixels first. That leaves the pixels
-    they cover as they are, and without it a box that ends within a pixel would cover
-    others after the flip. Of what lies on whole pixels this is its own inverse.
-
-    Args:
-      inputs: [H, W, channels].
-      annotations: {name: array} of this one example.
-
-    Returns:
-      inputs and annotations, shapes and dtypes unchanged.
-    """
-    width = inputs.shape[1]
-
-    def flip_boxes(boxes: np.ndarray) -> np.ndarray:
-        x0, y0, x1, y1 = np.moveaxis(np.ceil(boxes), -1, 0)
-        return np.stack([width - x1, y0, width - x0, y1], axis=-1).astype(boxes.dtype)
-
-    def flip_map(values: np.ndarray) -> np.ndarray:
-        return values[:, ::-1]
-
-    return flip_map(inputs), _in_space(annotations, inputs, flip_map, flip_boxes)
-
-
-def shift(
-    inputs: np.ndarray,
-    annotations: Mapping[str, np.ndarray],
-    *,
-    dy: int,
-    dx: int,
-    pad_value: float = 0.0,
-) -> Example:
-    """An image and its annotations moved down by `dy` and right by `dx` pixels.
-
-    Maps are filled with 0 (nothing is annotated outside the image) and boxes are cut at
-    the border. A box of which no pixel is left becomes 0 and, in 'boxes_valid', False;
-    'region_valid' becomes False when neither 'region' nor, where there is no region,
-    any box is left.
-
-    Args:
-      inputs: [H, W, channels].
-      annotations: {name: array} of this one example.
-      dy: pixels downwards, negative upwards, less than H in size.
-      dx: pixels to the right, negative to the left, less than W in size.
-      pad_value: what comes into the inputs from outside the image.
-
-    Returns:
-      inputs and annotations, shapes and dtypes unchanged.
-    """
-    height, width = inputs.shape[:2]
-
-    def shift_boxes(boxes: np.ndarray) -> np.ndarray:
-        limits = np.array([width, height, width, height])
-        # Cut first: what a box holds outside the image must not be moved into it.
-        moved = np.clip(boxes, 0, limits) + np.array([dx, dy, dx, dy])
-        moved = np.clip(moved, 0, limits)
-        kept = _covers_a_pixel(moved)[..., None]
-        return np.where(kept, moved, 0).astype(boxes.dtype)
-
-    def shift_map(values: np.ndarray) -> np.ndarray:
-        return _shift_map(values, dy, dx, 0)
-
-    moved = _in_space(annotations, inputs, shift_map, shift_boxes)
-    return _shift_map(inputs, dy, dx, pad_value), _still_valid(moved)
-
-
-def resize_together(
-    inputs: np.ndarray, annotations: Mapping[str, np.ndarray], *, shape: tuple[int, int]
-) -> Example:
-    """An image and its annotations stretched to another shape.
-
-    A cell of the new image is the mean of the pixels under it, weighted by how much of
-    each lies there. Maps become what `resize_mask` makes of them, so that no annotated
-    pixel is lost; of signed maps each sign on its own, and a cell that both touch is 0.
-    A box becomes the cells that its pixels touch, so it remains the box of its mask.
-
-    Args:
-      inputs: [H, W, channels].
-      annotations: {name: array} of this one example; maps are [H, W] of 0 and 1, or of
-        -1, 0 and 1, and boxes are cut at the border.
-      shape: `(h, w)`.
-
-    Returns:
-      inputs [h, w, channels], rounded if they are whole numbers, and the annotations;
-      dtypes unchanged.
-
-    Raises:
-      ValueError: if `shape` holds no cell.
-    """
-    if min(shape) < 1:
-        raise ValueError(f"`shape` (={shape}) must be two positive numbers, (h, w).")
-    resized = _in_space(
-        annotations,
-        inputs,
-        lambda values: _resize_map(values, shape),
-        lambda boxes: _resize_boxes(boxes, inputs.shape[:2], shape),
-    )
-    rows, columns = (
-        _shares(size, cells)
-        for size, cells in zip(inputs.shape[:2], shape, strict=True)
-    )
-    means = np.einsum("hy,wx,yxc->hwc", rows, columns, inputs, optimize=True)
-    if inputs.dtype.kind in "iu":
-        means = np.rint(means)
-    return means.astype(inputs.dtype), _still_valid(resized)
-
-
-def _in_space(
-    annotations: Mapping[str, np.ndarray],
-    inputs: np.ndarray,
-    move_map: Callable[[np.ndarray], np.ndarray],
-    move_boxes: Callable[[np.ndarray], np.ndarray],
-) -> Annotations:
-    moved = {}
-    for name, value in annotations.items():
-        array = np.asarray(value)
-        if name.endswith("boxes"):
-            moved[name] = move_boxes(array)
-        elif array.ndim >= 2 and array.shape[:2] == inputs.shape[:2]:
-            moved[name] = move_map(array)
-        else:
-            moved[name] = array
-    return moved
-
-
-def _resize_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    in_front = np.moveaxis(values, (0, 1), (-2, -1))
-    resized = masks.resize_mask(in_front > 0, shape=shape).astype(values.dtype)
-    if values.dtype.kind in "if":  # others have no sign, and bool no minus
-        resized -= masks.resize_mask(in_front < 0, shape=shape).astype(values.dtype)
-    return np.moveaxis(resized, (-2, -1), (0, 1))
-
-
-def _resize_boxes(
-    boxes: np.ndarray, old: tuple[int, ...], new: tuple[int, int]
-) -> np.ndarray:
-    """From the whole pixels that are covered to the cells that those touch."""
-    pixels = np.array([old[1], old[0]])
-    cells = np.array([new[1], new[0]])
-    corners = np.clip(np.ceil(boxes).reshape(*boxes.shape[:-1], 2, 2), 0, pixels)
-    first, end = corners[..., 0, :] * cells, corners[..., 1, :] * cells
-    resized = np.concatenate([first // pixels, -(-end // pixels)], axis=-1)
-    return np.where(_covers_a_pixel(boxes)[..., None], resized, 0).astype(boxes.dtype)
-
-
-def _shares(size: int, cells: int) -> np.ndarray:
-    """float64 [cells, size]: the share of each pixel in each cell's mean."""
-    # In units of 1 / (size * cells), where all borders are whole numbers.
-    cell = np.arange(cells)[:, None] * size
-    pixel = np.arange(size) * cells
-    common = np.minimum(cell + size, pixel + cells) - np.maximum(cell, pixel)
-    return np.maximum(common, 0) / size
-
-
-def _shift_map(values: np.ndarray, dy: int, dx: int, fill: float) -> np.ndarray:
-    height, width = values.shape[:2]
-    moved = np.full_like(values, fill)
-    to = slice(max(dy, 0), height + min(dy, 0)), slice(max(dx, 0), width + min(dx, 0))
-    source = (
-        slice(max(-dy, 0), height + min(-dy, 0)),
-        slice(max(-dx, 0), width + min(-dx, 0)),
-    )
-    moved[to] = values[source]
-    return moved
-
-
-def _covers_a_pixel(boxes: np.ndarray) -> np.ndarray:
-    """Whether pixels ceil(x0) .. ceil(x1) - 1, and likewise for y, are any."""
-    whole = np.ceil(boxes)
-    return np.all(whole[..., :2] < whole[..., 2:], axis=-1)
-
-
-def _still_valid(annotations: Annotations) -> Annotations:
-    """Withdraws the validity of annotations of which nothing is left."""
-    left = dict(annotations)
-    boxes = left.get("boxes")
-    if boxes is not None and "boxes_valid" in left:
-        left["boxes_valid"] = left["boxes_valid"] & _covers_a_pixel(boxes)
-    if "region_valid" in left:
-        if "region" in left:
-            anything = np.any(left["region"] != 0)
-        elif boxes is not None:
-            anything = np.any(left.get("boxes_valid", _covers_a_pixel(boxes)))
-        else:
-            return left
-        left["region_valid"] = (left["region_valid"] * anything).astype(
-            left["region_valid"].dtype
-        )
-    return left
+        example = spatial.shift(*example, dy=dy, dx=dx, pad_value=pad_value)
+    return example
