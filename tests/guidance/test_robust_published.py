@@ -9,6 +9,7 @@ import pytest
 import robust_oracle as oracle
 
 from xguide_jax import guidance, testing
+from xguide_jax.guidance import robust_published
 
 TERMS = {
     "gaussian": guidance.res_gaussian_published(),
@@ -65,6 +66,25 @@ def test_haics_is_a_mean_over_all_cells_times_the_marked_share(published):
     entropy = -np.mean(np.maximum(logs, -100))
     expected = entropy * np.mean(signs != 0)
     np.testing.assert_allclose(metrics["haics"], expected, rtol=1e-9)
+
+
+def test_the_worked_example_of_haics(monkeypatch, x64):
+    # -(log .9 + log(1 - .2) + log .6 + log(1 - .4)) / 4 of *all* cells, times the 3 / 4
+    # that are marked; the mean over these three would be .279777. The map is given, for
+    # one between its own minimum and maximum has a cell at 0 and one at 1.
+    maps = jnp.array([[[0.9, 0.2], [0.6, 0.4]]])
+    signs = jnp.array([[[1, -1], [1, 0]]])
+    monkeypatch.setattr(
+        robust_published, "_published_cam", lambda layer: lambda context: maps
+    )
+    batch = {
+        "inputs": jnp.zeros((1, 4, 4, 2)),
+        "labels": jnp.array([0]),
+        "annotations": jnp.kron(signs, jnp.ones((1, 2, 2), int)),
+    }
+    terms = {"haics": guidance.haics_published()}
+    metrics, _ = oracle.guide(terms, oracle.network_params(), {"haics": ()}, batch)
+    assert metrics["haics"] == pytest.approx(0.253154, abs=1e-6)
 
 
 def test_evidence_that_is_lost_pulls_the_map_to_zero(published):

@@ -218,9 +218,14 @@ def test_for_orthogonal_regions_the_stronger_one_wins(x64):
     inside, outside = MASK[..., None], 1 - MASK[..., None]
     stronger = [loss_of(FEATURES * (c * inside + outside), MASK)[0] for c in expected]
     np.testing.assert_allclose(stronger, list(expected.values()), atol=1e-6)
-    weaker = [loss_of(FEATURES * (inside + c * outside), MASK)[0] for c in expected]
+    factors = [*expected, 1e4]
+    weaker = [loss_of(FEATURES * (inside + c * outside), MASK)[0] for c in factors]
     assert np.all(np.diff(weaker) > 0)
-    assert weaker[-1] < np.log1p(np.exp(1 / TAU))
+    # With f_o = (3, 0) and f_b = (0, 1.5 c), s⁺ = 2 / √(4 + c²), s⁻ = c / √(4 + c²),
+    # so s⁻ − s⁺ = 1 − 2 / c + O(c⁻²).
+    widest = np.log1p(np.exp(1 / TAU))  # 2.126928
+    assert weaker[-1] < widest
+    np.testing.assert_allclose(weaker[-1], widest, atol=2 * 2e-4 / TAU)
 
 
 # 6
@@ -250,6 +255,29 @@ def test_low_temperatures_approach_the_hinge_without_overflow():
         chex.assert_tree_all_finite(batch_of(features, mask, None, temperature))
 
 
+def test_low_temperatures_end_at_zero_at_ln_2_or_at_infinity(x64):
+    # Anchor (1, 0): the cosine with (x, y) is x / |(x, y)|. Rows: s⁺ > s⁻, =, <.
+    objects = np.array([[4.0, 3.0], [3.0, 4.0], [3.0, 4.0]])
+    backgrounds = np.array([[3.0, 4.0], [3.0, -4.0], [4.0, 3.0]])
+    images = np.tile([1.0, 0.0], (3, 1))
+    temperatures = (0.1, 1e-2, 1e-3, 1e-300)
+    below, equal, above = np.transpose(
+        [
+            losses.region_contrastive(objects, backgrounds, images, temperature=tau)
+            for tau in temperatures
+        ]
+    )
+    # The gap is ∓0.2: log(1 + exp(∓0.2 / τ)).
+    np.testing.assert_allclose(below[:2], np.log1p(np.exp([-2, -20])), rtol=1e-10)
+    assert np.all(np.diff(below[:3]) < 0)
+    assert below[2] < 1e-80
+    assert below[3] == 0
+    np.testing.assert_allclose(equal, np.log(2), rtol=1e-12)
+    np.testing.assert_allclose(above[:2], np.log1p(np.exp([2, 20])), rtol=1e-10)
+    # Linear in 1 / τ in the end, and as far as the numbers go without an overflow.
+    np.testing.assert_allclose(above[2:], [2e2, 2e299], rtol=1e-10)
+
+
 # 8
 def test_the_cosines_pull_equally_and_oppositely(x64):
     # Unit vectors at right angles to their partner turn s⁺ or s⁻ alone.
@@ -267,11 +295,19 @@ def test_the_cosines_pull_equally_and_oppositely(x64):
 
 
 @pytest.mark.parametrize("anchor_grad", [True, False])
-def test_a_small_step_down_the_gradient_does_not_increase_the_loss(anchor_grad, x64):
+def test_a_small_step_down_the_gradient_lowers_the_loss(anchor_grad, x64):
+    step = 1e-4
     for seed in range(10):
         features, mask = random_case(seed)
-        stepped = features - 1e-3 * gradient_of(features, mask)
-        assert np.all(loss_of(stepped, mask) <= loss_of(features, mask))
+        gradient = gradient_of(features, mask, anchor_grad)
+        objects, backgrounds, images = pool(features - step * gradient, mask)
+        if not anchor_grad:  # what is held stays where it was
+            images = pool(features, mask)[2]
+        lowered = loss_of(features, mask) - from_vectors(objects, backgrounds, images)
+        # To first order by step |gradient|².
+        expected = step * np.sum(np.square(gradient), axis=(1, 2, 3))
+        assert np.all(lowered > 0)
+        np.testing.assert_allclose(lowered, expected, rtol=1e-2)
 
 
 # 9
@@ -398,6 +434,32 @@ def test_where_keeps_other_images_out_of_the_negatives_but_not_their_own(x64):
 
 
 # 13
+@pytest.mark.parametrize("anchor_grad", [True, False])
+def test_gradients_agree_under_jit_and_vmap_and_in_float32(anchor_grad):
+    def total(features, mask):
+        vectors = pool(features, mask, anchor_grad=anchor_grad)
+        return jnp.sum(losses.region_contrastive(*vectors, temperature=TAU))
+
+    def of_one(features, mask):
+        return jax.grad(total)(features[None], mask[None])[0]
+
+    ways = {
+        "jit": functools.partial(gradient_of, anchor_grad=anchor_grad),
+        "neither": jax.grad(total),
+        "vmap": jax.jit(jax.vmap(of_one)),
+    }
+    with jax.enable_x64(True):
+        case = random_case(15)
+        exact = {name: np.array(way(*case)) for name, way in ways.items()}
+    assert np.min(np.max(np.abs(exact["neither"]), axis=(1, 2, 3))) > 1e-2
+    narrow = [array.astype(np.float32) for array in case]
+    for name, way in ways.items():
+        np.testing.assert_allclose(exact[name], exact["neither"], atol=1e-14)
+        found = way(*narrow)
+        assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, exact["neither"], atol=1e-6, err_msg=name)
+
+
 def test_jit_vmap_and_float32_agree():
     with jax.enable_x64(True):
         features, mask = random_case(15)

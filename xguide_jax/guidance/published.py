@@ -2,7 +2,8 @@
 
 The builders of the other modules leave out what looks like a slip; these keep it, as
 far as a term can. What lies outside a term (data, optimiser, selection) is named here
-only. Papers whose text could not be checked are not quoted.
+only. Papers whose text could not be checked are not quoted. `published.md`, beside this
+file, sets paper, code, our default and the preset side by side.
 
 Saliency-guided training (Ismail, Corrada Bravo, Feizi, NeurIPS 2021):
   ranking: paper, "small and potentially noisy gradients"; code, the most negative
@@ -19,6 +20,8 @@ Right for the right reasons (Ross, Hughes, Doshi-Velez, IJCAI 2017):
   reduction: code, plain sums over the examples, of the cross-entropy too. That is the
     mean over all examples times their number, those without annotation counting as 0.
     A flag divides by the number of examples and of marked features instead.
+  parameters: code, λ₂ ‖θ‖² in the loss; in no term here, weight decay being the
+    optimiser's.
   weight: code, 1e-4 by default, 1e3 to 1e5 in its experiments.
 
 Model guidance (Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023):

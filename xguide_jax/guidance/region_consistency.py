@@ -1,8 +1,9 @@
 """Region consistency: what is predicted must not depend on what is outside a region.
 
 The outside of the annotated region is replaced, by noise or by what surrounds other
-objects, and the network predicts again. Ours; the second term asks for the label there
-and uses no explanation, which makes it the competitor of every term that does.
+objects, and the network predicts again. Region consistency asks for the same answer
+there, its competitor for the label. Neither computes an attribution: both together are
+the competitor of the terms that do, on the same annotation. Ours.
 """
 
 import inspect
@@ -62,10 +63,11 @@ def _cross_entropy(output: ModelOutput, batch: Batch) -> Array:
 def replaced_background_loss(
     *, fill: Callable[..., Array], task_loss: TaskLoss = _cross_entropy
 ) -> GuidanceTerm:
-    """The task on images whose outside is replaced: augmentation, no explanation.
+    """The task on images whose outside is replaced: augmentation by the annotation.
 
-    l = task_loss(f(x̃), batch) with x̃ as in `region_consistency`. What a guided network
-    gains over one trained with this term is what the explanations are worth: both use
+    l = task_loss(f(x̃), batch) with x̃ as in `region_consistency`, which asks for the
+    answer that x gets where this term asks for the label; that alone separates the two.
+    Neither computes an attribution. Terms that do have both for competitors: all use
     the same annotation.
 
     Args:

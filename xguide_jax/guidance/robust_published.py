@@ -6,7 +6,10 @@ What differs is listed below, and what `robust_guided` does instead. Of the RES 
 RES:
   threshold: help text, an argument of 0.75; code, ignores it and searches one for each
     batch (`ops.balanced_threshold`), as do both forms here.
-  slack: meant for inexact borders; code, of the mean over the batch, as both forms.
+  explained class: code, the label in training and the prediction in the test; both
+    forms, the label.
+  slack: meant for inexact borders; code, of the mean over the batch, as both forms. Its
+    default is 0, its commands say 0.1.
   weight of the loss, restriction to the marked region: arguments that the code ignores.
   Grad-CAM: cited, with its ReLU; code, signed, over (its range + 1e-6), with constant
     channel weights. `robust_guided` adds no 1e-6 and leaves the weights to you.

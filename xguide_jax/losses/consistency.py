@@ -30,8 +30,8 @@ def kl_consistency(logits: Array, masked_logits: Array) -> Array:
       AssertionError: if the shapes differ or are not rank 2.
 
     Source: Ismail, Corrada Bravo, Feizi, "Improving Deep Learning Interpretability by
-      Saliency Guided Training", NeurIPS 2021, Algorithm 1 (the full input is the
-      reference).
+      Saliency Guided Training", NeurIPS 2021, Algorithm 1 as on the authors' poster
+      (the full input is the reference); the paper's text was not available to check.
     """
     chex.assert_rank([logits, masked_logits], 2)
     chex.assert_equal_shape([logits, masked_logits])

@@ -16,7 +16,7 @@ from xguide_jax.types import Array
 _SMALLEST_LOG = -100.0
 
 
-def energy(maps: Array, region: Array) -> Array:
+def energy(attribution_map: Array, region: Array) -> Array:
     """Share of a map's positive attribution that falls outside its region.
 
     1 − Σ M A⁺ / Σ A⁺ with A⁺ = max(A, 0), in float32 or wider. Unchanged by a positive
@@ -24,7 +24,7 @@ def energy(maps: Array, region: Array) -> Array:
     without a positive entry has loss 1 and zero gradient.
 
     Args:
-      maps: float [B, H, W], raw attributions, signed and of any scale.
+      attribution_map: float [B, H, W], raw attributions, signed and of any scale.
       region: float or bool [B, H, W], 1 on the evidence; a share in [0, 1] is allowed.
 
     Returns:
@@ -35,9 +35,10 @@ def energy(maps: Array, region: Array) -> Array:
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
       Effectively Guide Models with Explanations", ICCV 2023, eq. 2 and 6, with the 1 of
-      the authors' code added. That code does not divide where Σ A⁺ < 1e-7.
+      the authors' code added. That code does not divide where Σ A⁺ < 1e-7. The paper's
+      supplement was not available to check.
     """
-    maps, region = _wide(maps, region)
+    maps, region = _wide(attribution_map, region)
     positive = jax.nn.relu(maps)
     inside = jnp.sum(region * positive, axis=(1, 2))
     return 1 - ops.safe_divide(inside, jnp.sum(positive, axis=(1, 2)))
@@ -59,8 +60,9 @@ def region_l1(maps: Array, region: Array) -> Array:
     Raises:
       AssertionError: if the shapes differ or are not rank 3.
 
-    Source: Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023, eq. 3, after the losses of
-      GRADIA (Gao et al., CSCW 2022) and RES (Gao et al., KDD 2022).
+    Source: Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023, eq. 3, by their
+      account after GRADIA (Gao et al., CSCW 2022) and RES (Gao et al., KDD 2022), whose
+      papers were not available to check.
     """
     maps, region = _wide(maps, region)
     return jnp.mean(jnp.abs(region - maps), axis=(1, 2))
@@ -84,7 +86,8 @@ def pixel_cross_entropy(maps: Array, region: Array) -> Array:
       AssertionError: if the shapes differ or are not rank 3.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023, eq. 4, their form of a loss
-      of HAICS (Shen et al., CHI EA 2021). `masked_cross_entropy` is another form.
+      of HAICS (Shen et al., CHI EA 2021), whose paper was not available to check.
+      `masked_cross_entropy` is another form.
     """
     maps, region = _wide(maps, region)
     total = jnp.sum(region * _clamped_log(maps), axis=(1, 2))

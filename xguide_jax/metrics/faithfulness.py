@@ -59,7 +59,8 @@ def removal_curve(
     Source: Ismail, Corrada Bravo, Feizi, "Improving Deep Learning Interpretability by
       Saliency Guided Training", NeurIPS 2021, public MNIST code: fractions 0, 0.1, …,
       0.9, the value of the image's first pixel as fill, the true class explained.
-      Deviation: there at least one pixel is replaced, even at fraction 0.
+      Deviation: there at least one pixel is replaced, even at fraction 0. The paper's
+      text was not available to check.
     """
     _check(inputs, labels, attributions)
     fractions = _checked_fractions(fractions)

@@ -37,7 +37,7 @@ class SaliencyGuidedCNN(nn.Module):
 
     Source: the authors' released MNIST code for Ismail, Corrada Bravo, Feizi,
       "Improving Deep Learning Interpretability by Saliency Guided Training",
-      NeurIPS 2021; the paper itself says two convolutions, two dense layers.
+      NeurIPS 2021; the paper's own description was not available to check.
     """
 
     num_classes: int = 10
