@@ -18,7 +18,7 @@ API = {
     "ops.constant_fill": ("key inputs", "value", ""),
     "ops.replace": ("inputs mask values", "", ""),
     "ops.masked_pool": ("features mask", "", ""),
-    "ops.rasterise_boxes": ("boxes valid", "shape", ""),
+    "ops.rasterise_boxes": ("boxes valid shape", "", ""),
     "ops.balanced_threshold": ("maps annotations", "axis_name", "axis_name"),
     "attributions.target_logit": ("logits targets", "", ""),
     "attributions.target_log_probability": ("logits targets", "", ""),
@@ -39,6 +39,41 @@ API = {
     "attributions.split_at": ("forward inputs name", "output", "output"),
     "attributions.centred_logit": ("logits targets", "", ""),
     "losses.kl_consistency": ("logits masked_logits", "", ""),
+    "losses.energy": ("attribution_map region", "", ""),
+    "losses.region_l1": ("maps region", "", ""),
+    "losses.pixel_cross_entropy": ("maps region", "", ""),
+    "losses.masked_cross_entropy": ("maps annotations", "", ""),
+    "losses.outside_energy": ("attributions region", "", ""),
+    "losses.right_for_right_reasons": ("attributions irrelevant", "", ""),
+    "losses.robust_error": ("maps annotations", "threshold", ""),
+    "losses.robust_explanation": ("maps annotations", "threshold slack", ""),
+    "losses.imputation_l1": ("maps imputed", "", ""),
+    "losses.region_contrastive": (
+        "object_features background_features image_features", "temperature", "",
+    ),
+    "losses.region_contrastive_batch": (
+        "object_features background_features image_features",
+        "temperature where", "where",
+    ),
+    "losses.region_contrastive_triplet": (
+        "object_features background_features image_features", "margin", "",
+    ),
+    "metrics.area_under_curve": ("values", "fractions", ""),
+    "metrics.bias_amplification_attribute_to_task": (
+        "predicted_tasks tasks attributes", "", "",
+    ),
+    "metrics.energy_pointing_game": ("maps region", "", ""),
+    "metrics.explanation_precision_recall": ("maps annotations", "threshold", ""),
+    "metrics.group_accuracy": ("correct groups", "num_groups", ""),
+    "metrics.insertion_curve": (
+        "predict_fn inputs labels attributions", "fractions fill key", "",
+    ),
+    "metrics.iou": ("maps region", "threshold", ""),
+    "metrics.pointing_game": ("maps region", "", ""),
+    "metrics.removal_curve": (
+        "predict_fn inputs labels attributions", "fractions fill key", "",
+    ),
+    "metrics.worst_group": ("accuracy", "", ""),
     "guidance.saliency_guided": (
         "", "mask_fraction fill rank_fn score_fn explain_in frozen_teacher",
         "explain_in frozen_teacher",
@@ -90,6 +125,16 @@ API = {
         "", "slack kernel_size stride layer score_fn frozen_weights explain_in",
         "kernel_size stride layer score_fn frozen_weights explain_in",
     ),
+    "guidance.saliency_guided_published": (
+        "", "images mask_fraction", "mask_fraction",
+    ),
+    "guidance.right_for_right_reasons_published": ("", "", ""),
+    "guidance.haics_published": ("", "layer", "layer"),
+    "guidance.res_gaussian_published": ("", "slack layer", "slack layer"),
+    "guidance.res_learned_published": (
+        "", "slack kernel_size stride layer", "slack kernel_size stride layer",
+    ),
+    "guidance.summed": ("term", "", ""),
     "training.data_parallel": ("step", "how devices", "how devices"),
     "training.pad_batch": ("batch multiple", "", ""),
     "models.linen_apply_fn": ("module", "", ""),
@@ -97,9 +142,32 @@ API = {
 }  # fmt: skip
 
 DEFAULTS = {
+    "ops.bottom_k_mask": {"where": None},
+    "ops.top_k_mask": {"where": None},
+    "ops.balanced_threshold": {"axis_name": None},
+    "attributions.integrated_gradients": {"chunk_size": None},
+    "attributions.grad_cam": {"weights": None},
+    "attributions.split_at": {"output": None},
+    "losses.region_contrastive_batch": {"where": None},
     "guidance.saliency_guided": {"explain_in": "eval", "frozen_teacher": False},
+    "guidance.saliency_guided_published": {"mask_fraction": 0.5},
+    "guidance.localisation": {"layer": None, "explain_in": "eval"},
+    "guidance.region_contrastive": {
+        "layer": "features", "per_box": False, "anchor": "image", "anchor_grad": True,
+    },
+    "guidance.haics_published": {"layer": "features"},
+    "guidance.res_gaussian_published": {"slack": 0.1, "layer": "features"},
+    "guidance.res_learned_published": {
+        "slack": 0.1, "kernel_size": 64, "stride": 32, "layer": "features",
+    },
+    "training.guidance_loss": {
+        "output": None, "axis_name": None, "step": 0, "dropout_key": None,
+    },
+    "training.make_objective": {"axis_name": None},
+    "training.make_train_step": {"axis_name": None},
+    "training.make_eval_step": {"axis_name": None},
     "training.data_parallel": {"how": "pmap", "devices": None},
-}
+}  # fmt: skip
 
 
 def signature(name):

@@ -128,6 +128,16 @@ def test_imputation_trains_the_map_and_its_target_alike(x64):
     np.testing.assert_allclose(of_imputed, -of_maps)
 
 
+def test_second_derivatives_of_the_imputation_loss_are_right(x64):
+    # Products of the parameters, so that there are second derivatives to be wrong, and
+    # distances of at least 0.1 on both sides of the target.
+    rng = np.random.default_rng(3)
+    maps = rng.uniform(0.3, 0.6, size=(2, 2, 3))
+    imputed = maps + rng.choice([-1, 1], size=maps.shape) * rng.uniform(0.1, 0.3)
+    loss = jax.jit(lambda m, h: losses.imputation_l1(m**2, h**2))
+    jax.test_util.check_grads(loss, (maps, imputed), 2, modes=["rev"])
+
+
 CELLS = hnp.arrays(np.int32, (2, 2, 3), elements=st.sampled_from([-1, 0, 1]))
 EXTREMES = st.sampled_from([-1, 0, 1]).map(lambda y: np.full((2, 2, 3), y, np.int32))
 GRIDS = st.one_of(

@@ -1,9 +1,10 @@
-"""Two processes that talk over the loopback are one.
+"""Two processes that talk over the loopback are one, and save one checkpoint.
 
 This file is also the program of each process:
 `test_multiprocess.py PROCESS_ID PORT OUTPUT.npz`.
 """
 
+import functools
 import os
 import pathlib
 import socket
@@ -39,16 +40,27 @@ def make(axis_name):
     return step, state, batch
 
 
-def run(step, state, batch):
+def run(step, state, batch, between=lambda state: state):
     """Two steps: gradients, states and metrics, by flat name."""
     results = {}
     for number in range(2):
-        state, metrics = step(state, batch)
-        kept = (state.opt_state[0].trace, state.model_state, state.guidance_state)
-        for path, leaf in jax.tree_util.tree_leaves_with_path((kept, metrics)):
+        state, metrics = step(between(state) if number else state, batch)
+        for path, leaf in jax.tree_util.tree_leaves_with_path((kept(state), metrics)):
             name = f"{number}{jax.tree_util.keystr(path)}"
             results[name] = np.asarray(leaf.addressable_shards[0].data)
     return results
+
+
+def kept(state):
+    return state.opt_state[0].trace, state.model_state, state.guidance_state
+
+
+def save_and_restore(directory, state, *, like):
+    """One checkpoint by all processes, and what each of them reads from it."""
+    training.save_checkpoint(directory, state, config={})
+    restored = training.restore_checkpoint(directory, like, config={})
+    assert restored.step == 1
+    return restored
 
 
 def free_port():
@@ -96,7 +108,14 @@ def test_two_processes_are_one(tmp_path):
         for name, value in expected.items():
             ours = first[f"{how}{name}"]
             np.testing.assert_array_equal(second[f"{how}{name}"], ours)
-            np.testing.assert_allclose(ours, value, atol=1e-5 * max(largest, 1), rtol=0)
+            size = largest if name in gradients else max(largest, 1)
+            np.testing.assert_allclose(ours, value, atol=1e-5 * size, rtol=0)
+        # What both saved between the steps is one checkpoint, and one process reads it.
+        assert [path.name for path in (tmp_path / how).iterdir()] == ["1"]
+        restored = training.restore_checkpoint(tmp_path / how, state, config={})
+        for path, leaf in jax.tree_util.tree_leaves_with_path(kept(restored)):
+            saved = first[f"{how}0[0]{jax.tree_util.keystr(path)}"]
+            np.testing.assert_array_equal(leaf, saved)
     assert len(first.files) == 2 * len(expected)
     assert expected["1[1]['guided']"] > 0
 
@@ -115,7 +134,10 @@ def main(process_id, port, output):
     results = {}
     for how in LIFTINGS:
         lifted = training.data_parallel(step, how=how)
-        for name, value in run(lifted, state, own).items():
+        through_disk = functools.partial(
+            save_and_restore, pathlib.Path(output).with_name(how), like=state
+        )
+        for name, value in run(lifted, state, own, through_disk).items():
             results[f"{how}{name}"] = value
     np.savez(output, **results)
 

@@ -170,7 +170,10 @@ def test_a_key_error_about_something_else_stays_one():
         evaluate({"a": term})
 
 
-@pytest.mark.parametrize("name", ["task", "loss", "gradient", "gradient_norm"])
+@pytest.mark.parametrize(
+    "name",
+    ["task", "loss", "gradient", "gradient_norm", "nonfinite", "nonfinite/a"],
+)
 def test_a_term_may_not_take_the_name_of_a_metric(name):
     with pytest.raises(ValueError, match=f"must not be called .*'{name}'"):
         training.make_objective(linear, {name: noise()})
@@ -200,6 +203,13 @@ def test_cross_entropy_of_logits_three_and_zero():
     loss = training.softmax_cross_entropy(output, {"labels": jnp.array([0, 1])})
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, np.log1p(np.exp(-3)) + np.array([0, 3]), rtol=1e-6)
+
+
+def test_a_label_out_of_range_gives_not_a_number():
+    output = ModelOutput(jnp.array([[3.0, 0.0]] * 4))
+    batch = {"labels": jnp.array([-1, 2, 1, 0])}
+    loss = jax.jit(training.softmax_cross_entropy)(output, batch)
+    np.testing.assert_array_equal(np.isnan(loss), [True, True, False, False])
 
 
 def test_the_task_input_gradient_is_that_of_the_weighted_mean():

@@ -24,7 +24,7 @@ def integrated_gradients(
     baselines: Array | float,
     num_steps: int,
     score_fn: ScoreFn,
-    chunk_size: int = 1,
+    chunk_size: int | None = None,
 ) -> Array:
     """Attributions that add up to the score's change from a baseline to the input.
 
@@ -49,8 +49,8 @@ def integrated_gradients(
       baselines: float, broadcastable to the shape of `inputs`, in the same units.
       num_steps: N, the number of points on the path, at least 1.
       score_fn: (logits, targets) -> [B]; see `scores`.
-      chunk_size: points evaluated at once, at least 1. The default needs the least
-        memory; an accelerator that one batch does not fill wants more.
+      chunk_size: points evaluated at once, at least 1. None is 1, which needs the
+        least memory; an accelerator that one batch does not fill wants more.
 
     Returns:
       Like `inputs`, signed, in units of the score; 0 wherever input and baseline agree.
@@ -66,6 +66,7 @@ def integrated_gradients(
     """
     if num_steps < 1:
         raise ValueError(f"`num_steps` (={num_steps}) must be at least 1.")
+    chunk_size = 1 if chunk_size is None else chunk_size
     if chunk_size < 1:
         raise ValueError(f"`chunk_size` (={chunk_size}) must be at least 1.")
     baselines = broadcast_baselines(baselines, inputs)

@@ -14,7 +14,7 @@ from xguide_jax.ops import precision, reducing
 from xguide_jax.types import Array
 
 
-def rasterise_boxes(boxes: Array, valid: Array, *, shape: tuple[int, int]) -> Array:
+def rasterise_boxes(boxes: Array, valid: Array, shape: tuple[int, int]) -> Array:
     """The union of the valid boxes of each image, as a mask.
 
     mask[b, i, j] = 1 if y0 <= i < y1 and x0 <= j < x1 for a valid box of image b, else

@@ -1,8 +1,11 @@
 """Checks that users run on their own explainers and terms.
 
-Each raises AssertionError saying which promise is broken, and returns None.
+Each returns None, or raises AssertionError saying which promise is broken. A term whose
+loss is reduced, or that needs what the batch lacks, is refused by the objective itself,
+with its ValueError.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -40,8 +43,8 @@ def check_explainer(
     """Runs an explainer of inputs through what every explainer promises.
 
     Shape and dtype of the inputs; the same under `jit`; a batch equals its examples
-    one by one; finite on zero and constant inputs; a non-zero, finite gradient of a
-    function of the explanation in the network's parameters.
+    one by one; a function of the explanation has a non-zero gradient in the network's
+    parameters; explanation and gradient are finite, on zero and constant inputs too.
 
     Args:
       explainer: (predict_fn, inputs, targets) -> attributions shaped like the inputs.
@@ -60,36 +63,41 @@ def check_explainer(
         predict = lambda x: apply_fn(params, model_state, x, train=False)[0].logits
         return explainer(predict, inputs, targets)
 
-    attributions = explain(params, inputs, targets)
+    _check_values(functools.partial(explain, params), inputs, targets)
+
+    def magnitude(params: PyTree, inputs: Array) -> Array:
+        return jnp.sum(jnp.square(explain(params, inputs, targets)))
+
+    differentiate = jax.jit(jax.grad(magnitude))
+    gradient = differentiate(params, inputs)
+    _check_finite(gradient, "the gradient in the parameters")
+    _check(
+        optax.tree.norm(gradient) > 0,
+        "the explanation has no gradient in the network's parameters: it cannot guide",
+    )
+    for value in (0.0, 1.0):
+        gradient = differentiate(params, jnp.full_like(inputs, value))
+        what = f"the gradient in the parameters, for inputs that are all {value}"
+        _check_finite(gradient, what)
+
+
+def _check_values(
+    explain: Callable[[Array, Array], Array], inputs: Array, targets: Array
+) -> None:
+    attributions = explain(inputs, targets)
     _check(
         attributions.shape == inputs.shape and attributions.dtype == inputs.dtype,
         f"attributions are {attributions.dtype}{attributions.shape}, "
         f"inputs {inputs.dtype}{inputs.shape}",
     )
     compiled = jax.jit(explain)
-    together = compiled(params, inputs, targets)
-    _check_close(together, attributions, "jit changes the result")
-    singles = [
-        compiled(params, x[None], y[None]) for x, y in zip(inputs, targets, strict=True)
-    ]
-    _check_close(
-        jnp.concatenate(singles),
-        attributions,
-        "a batch differs from its examples",
-    )
+    _check_close(compiled(inputs, targets), attributions, "jit changes the result")
+    pairs = zip(inputs, targets, strict=True)
+    singles = jnp.concatenate([compiled(x[None], y[None]) for x, y in pairs])
+    _check_close(singles, attributions, "a batch differs from its examples")
     for value in (0.0, 1.0):
-        constant = compiled(params, jnp.full_like(inputs, value), targets)
+        constant = compiled(jnp.full_like(inputs, value), targets)
         _check_finite(constant, f"attributions of inputs that are all {value}")
-
-    def magnitude(params: PyTree) -> Array:
-        return jnp.sum(jnp.square(explain(params, inputs, targets)))
-
-    gradient = jax.jit(jax.grad(magnitude))(params)
-    _check_finite(gradient, "the gradient in the parameters")
-    _check(
-        optax.tree.norm(gradient) > 0,
-        "the explanation has no gradient in the network's parameters: it cannot guide",
-    )
 
 
 def check_guidance_term(
@@ -101,9 +109,10 @@ def check_guidance_term(
     """Runs a term through what the training step expects of it.
 
     One loss and weight an example; the carried state keeps its structure; the same
-    under `jit`, traced once; a non-zero, finite gradient in the network's parameters;
-    zero weight gives zero loss and gradient; finite on zero and constant inputs; two
-    devices give the loss, gradient and state of one, the states equal on both.
+    under `jit`, traced once, also when the state is carried on; a non-zero, finite
+    gradient in the network's parameters; zero weight gives zero loss and gradient;
+    finite on zero and constant inputs; two devices give the loss, gradient and state of
+    one, the states equal on both.
 
     Args:
       term: any term that does not rely on dropout.
@@ -113,58 +122,61 @@ def check_guidance_term(
 
     Raises:
       AssertionError: naming the promise that is broken.
+      ValueError: if a loss or weight is not [B], or the batch lacks an entry.
     """
     if batch is None:
         batch = networks.example_batch(jax.random.key(1))
     batch = {name: jnp.asarray(value) for name, value in batch.items()}
-    apply_fn, params, model_state = network or networks.smooth_network(
-        jax.random.key(0)
-    )
-    optimizer = optax.identity()
-    terms = {"term": term}
-    state = training.init_train_state(
-        jax.random.key(2), params, model_state, terms, optimizer, batch
-    )
-
-    traces = 0
-
-    def evaluate(params: PyTree, batch: Batch, axis_name: str | None) -> Any:
-        nonlocal traces
-        traces += 1
-        objective = training.make_objective(
-            apply_fn, terms, task_loss=_no_task_loss, axis_name=axis_name
-        )
-        loss, aux = objective(params, state, batch)
-        return loss, aux.guidance_state
-
-    def differentiate(batch: Batch, axis_name: str | None = None) -> Evaluation:
-        (loss, states), gradient = jax.value_and_grad(evaluate, has_aux=True)(
-            state.params, batch, axis_name
-        )
-        return Evaluation(loss, states, gradient)
-
-    compiled = jax.jit(differentiate)
-    result = compiled(batch)
-    chex.assert_trees_all_equal_shapes_and_dtypes(result.states, state.guidance_state)
+    network = network or networks.smooth_network(jax.random.key(0))
+    evaluate, states, traces = _evaluation_of(term, network, batch)
+    compiled = jax.jit(evaluate)
+    result = compiled(batch, states)
+    chex.assert_trees_all_equal_shapes_and_dtypes(result.states, states)
     _check_finite(result, "loss, state or gradient")
     _check(
         optax.tree.norm(result.gradient["model"]) > 0,
         "the loss has no gradient in the network's parameters: it cannot guide",
     )
-    _check_close(
-        evaluate(state.params, batch, None), result[:2], "jit changes the result"
-    )
-    traces = 0
+    _check_close(evaluate(batch, states)[:2], result[:2], "jit changes the result")
+    traces.clear()
     for value in (0.0, 1.0):
         constant = {**batch, "inputs": jnp.full_like(batch["inputs"], value)}
-        _check_finite(compiled(constant), f"inputs that are all {value}")
-    _check(traces == 0, "the same shapes are traced again")
-    silent = compiled({**batch, "weight": jnp.zeros(len(batch["inputs"]))})
+        carried_on = compiled(constant, result.states)
+        _check_finite(carried_on, f"inputs that are all {value}")
+    _check(not traces, "the same shapes are traced again")
+    silent = compiled({**batch, "weight": jnp.zeros(len(batch["inputs"]))}, states)
     _check(
         silent.loss == 0 and optax.tree.norm(silent.gradient) == 0,
         "a batch of weight 0 has a loss or gradient that is not 0",
     )
-    _check_two_devices(differentiate, batch, result)
+    on_device = lambda shard: evaluate(shard, states, "devices")
+    _check_two_devices(on_device, batch, result)
+
+
+def _evaluation_of(
+    term: GuidanceTerm, network: tuple[ApplyFn, PyTree, PyTree], batch: Batch
+) -> tuple[Callable[..., Evaluation], PyTree, list[None]]:
+    """(batch, states, axis_name) -> Evaluation; first states; an entry a call."""
+    apply_fn, params, model_state = network
+    terms = {"term": term}
+    state = training.init_train_state(
+        jax.random.key(2), params, model_state, terms, optax.identity(), batch
+    )
+    calls: list[None] = []
+
+    def evaluate(
+        batch: Batch, states: PyTree, axis_name: str | None = None
+    ) -> Evaluation:
+        calls.append(None)
+        objective = training.make_objective(
+            apply_fn, terms, task_loss=_no_task_loss, axis_name=axis_name
+        )
+        (loss, aux), gradient = jax.value_and_grad(objective, has_aux=True)(
+            state.params, state._replace(guidance_state=states), batch
+        )
+        return Evaluation(loss, aux.guidance_state, gradient)
+
+    return evaluate, state.guidance_state, calls
 
 
 def _no_task_loss(output: ModelOutput, batch: Batch) -> Array:
@@ -173,12 +185,10 @@ def _no_task_loss(output: ModelOutput, batch: Batch) -> Array:
 
 
 def _check_two_devices(
-    differentiate: Callable[..., Evaluation], batch: Batch, expected: Evaluation
+    on_device: Callable[[Batch], Evaluation], batch: Batch, expected: Evaluation
 ) -> None:
     shards = jax.tree.map(lambda x: x.reshape(2, len(x) // 2, *x.shape[1:]), batch)
-    both = jax.jit(
-        jax.vmap(lambda shard: differentiate(shard, "devices"), axis_name="devices")
-    )(shards)
+    both = jax.jit(jax.vmap(on_device, axis_name="devices"))(shards)
     loss, gradient = jax.tree.map(
         lambda x: jnp.sum(x, axis=0), (both.loss, both.gradient)
     )

@@ -38,15 +38,7 @@ def smooth_network(
     Returns:
       (apply_fn, params, model_state); the network exposes 'features'.
     """
-    height, width, depth = input_shape
-    keys = jax.random.split(key, 3)
-    shape = (height // 2, width // 2, num_channels, num_classes)
-    params = {
-        "kernel": jax.random.normal(keys[0], (depth, num_channels)),
-        "bias": 0.3 * jax.random.normal(keys[1], (num_channels,)),
-        "head": jax.random.normal(keys[2], shape) / np.sqrt(height * width),
-        "offset": jnp.linspace(-0.1, 0.1, num_classes),
-    }
+    params = _smooth_parameters(key, input_shape, num_channels, num_classes)
     statistics = (jnp.zeros(num_channels), jnp.ones(num_channels))
 
     def apply_fn(
@@ -74,6 +66,20 @@ def smooth_network(
         return output, model_state
 
     return apply_fn, params, statistics if batch_norm else ()
+
+
+def _smooth_parameters(
+    key: PRNGKey, input_shape: tuple[int, int, int], num_channels: int, num_classes: int
+) -> dict[str, Array]:
+    height, width, depth = input_shape
+    keys = jax.random.split(key, 3)
+    shape = (height // 2, width // 2, num_channels, num_classes)
+    return {
+        "kernel": jax.random.normal(keys[0], (depth, num_channels)),
+        "bias": 0.3 * jax.random.normal(keys[1], (num_channels,)),
+        "head": jax.random.normal(keys[2], shape) / np.sqrt(height * width),
+        "offset": jnp.linspace(-0.1, 0.1, num_classes),
+    }
 
 
 def _statistics(hidden: Array, axis_name: str | None) -> tuple[Array, Array]:

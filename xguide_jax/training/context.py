@@ -73,11 +73,15 @@ def with_keys(context: StepContext, name: str) -> StepContext:
 
     Returns:
       The context with `key` [B].
+
+    Raises:
+      ValueError: as `ops.example_keys`, for a key that is not typed or of an rbg kind.
     """
     num_examples = len(context.batch["inputs"])
     indices = ops.example_indices(num_examples, axis_name=context.axis_name)
     fold = functools.partial(jax.random.fold_in, named_key(context.key, name))
-    return context._replace(key=jax.vmap(fold)(indices))
+    keys = ops.example_keys(jax.vmap(fold)(indices), num_examples)
+    return context._replace(key=keys)
 
 
 def make_forward(

@@ -82,8 +82,9 @@ def fit(
 
     Raises:
       ValueError: for a number out of range.
-      NonFiniteError: naming the terms; the state given to `on_save` is that of before
-        the first of these steps, apart from its counters.
+      NonFiniteError: naming the terms whose loss was not finite, or 'gradient' where
+        every loss was and the gradient alone was not; the state given to `on_save` is
+        that of before the first of these steps, apart from its counters.
     """
     _check_numbers(num_steps, log_every, save_every, max_consecutive_nonfinite)
     first = int(state.step)

@@ -61,16 +61,18 @@ def softmax_cross_entropy(output: ModelOutput, batch: Batch) -> Array:
 
     Args:
       output: logits float [B, C].
-      batch: 'labels' int [B] in [0, C). A label out of range gives NaN here: check it
-        on the host with `data.validate_batch`.
+      batch: 'labels' int [B] in [0, C). A label out of range gives NaN here, which
+        the step skips: check labels on the host with `data.validate_batch`.
 
     Returns:
       float [B].
     """
     logits = output.logits
     chex.assert_rank([logits, batch["labels"]], [2, 1])
+    # A negative label would count from the last class; out of range it is NaN.
+    labels = jnp.where(batch["labels"] < 0, logits.shape[-1], batch["labels"])
     return optax.softmax_cross_entropy_with_integer_labels(
-        ops.at_least_float32(logits), batch["labels"]
+        ops.at_least_float32(logits), labels
     )
 
 
@@ -117,10 +119,9 @@ def make_objective(
     Raises:
       ValueError: if a term has the name of a metric of the step.
     """
-    if taken := _METRICS.intersection(terms):
-        raise ValueError(
-            f"terms must not be called {sorted(taken)}: metrics of the step are."
-        )
+    taken = sorted(n for n in terms if n in _METRICS or n.startswith("nonfinite"))
+    if taken:
+        raise ValueError(f"terms must not be called {taken}: metrics of the step are.")
 
     def objective(
         params: dict[str, PyTree], state: TrainState, batch: Batch
@@ -184,7 +185,8 @@ def guidance_loss(
       (scalar, ({term: next state}, {'<term>', '<term>/<metric>'})).
 
     Raises:
-      ValueError: if a term asks for an annotation that the batch lacks.
+      ValueError: if a term asks for an annotation that the batch lacks, returns other
+        than one value an example, or if there is a term and `key` is of an rbg kind.
     """
     if dropout_key is None:
         dropout_key = contexts.dropout_key(key, axis_name)

@@ -29,7 +29,9 @@ def data_parallel(
     A batch that the devices do not divide is padded with rows of weight 0, so 1, 2 and
     8 devices give the same loss and gradient. (Batch norm sees the padding: give such
     networks batches that divide.) With several processes each passes its own part of
-    the batch, of the same size in all of them.
+    the batch, of the same size in all of them. Give parts that the devices of a process
+    divide: else each part is padded, examples behind the first padding change their
+    places, and a term's noise then depends on the number of devices.
 
     Args:
       step: from `make_train_step` or `make_eval_step`, made with an `axis_name`.
