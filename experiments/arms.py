@@ -132,7 +132,8 @@ def train_arm(
         def progress(step: int, steps_per_second: float, record: Mapping) -> None:
             rates.append(steps_per_second * config.batch_size)
             bar.update(step - bar.n)
-            bar.set_postfix_str(f"loss {record['loss']:.3f}")
+            shown = ("loss", "task", *terms) if terms else ("loss",)
+            bar.set_postfix_str(", ".join(f"{n} {record[n]:.3f}" for n in shown))
 
         state = training.fit(
             step,
@@ -180,7 +181,11 @@ def progress_bar(label: str, begin: int, end: int, run: common.Run) -> tqdm.tqdm
 
 
 def batch_sampler(
-    dataset: data.Dataset, config: common.RunConfig, *, seed: int
+    dataset: data.Dataset,
+    config: common.RunConfig,
+    *,
+    seed: int,
+    augment: data.Augment | None = None,
 ) -> Callable[[int], Any]:
     """Batch n of this process as a function of n, so that resuming needs no state.
 
@@ -188,6 +193,7 @@ def batch_sampler(
       dataset: the training part.
       config: the flags.
       seed: of this repetition.
+      augment: as for `data.make_batch`.
 
     Returns:
       step -> batch.
@@ -202,7 +208,7 @@ def batch_sampler(
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        return data.make_batch(dataset, indices, seed=seed, step=step)
+        return data.make_batch(dataset, indices, augment=augment, seed=seed, step=step)
 
     return batch_at
 

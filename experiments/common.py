@@ -209,16 +209,14 @@ def chosen_devices(config: RunConfig) -> list[jax.Device] | None:
 
 
 def write_bytes(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file whole or not at all.
+    """Writes a file whole or not at all, and its folder if there is none.
 
     Args:
-      path: of the file; its folder is made.
+      path: of the file.
       content: what it holds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    training.write_bytes(path, content)
 
 
 def read_json(path: pathlib.Path) -> Any:

@@ -79,7 +79,7 @@ def test_readers_work_under_jit():
 
 
 def test_padding_is_what_weighs_nothing():
-    batch = {"labels": jnp.zeros(3, jnp.int32)}
+    batch = {"inputs": INPUTS}
     np.testing.assert_array_equal(annotated.present(batch), [True] * 3)
     batch["weight"] = jnp.array([0.5, 0.0, 2.0])
     np.testing.assert_array_equal(annotated.present(batch), [True, False, True])

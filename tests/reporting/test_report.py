@@ -4,6 +4,7 @@ import base64
 import html.parser
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 
 from xguide_jax import reporting
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 _PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"
     "awAAAABJRU5ErkJggg=="
@@ -206,6 +208,31 @@ def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     )
     _write(path)
     assert seen == [False, "renamed"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_browser_shows_hostile_texts_as_texts_and_asks_the_network_for_nothing(
+    tmp_path,
+):
+    rows = [{"arm": text, "x": 1.5} for text in _HOSTILE]
+    report, log = tmp_path / "report.html", tmp_path / "net.json"
+    _write(report, title=_HOSTILE[0], tables={_HOSTILE[1]: rows})
+    shown = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update",
+            f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}",
+            "--dump-dom", report.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout  # fmt: skip
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
+    # Chromium's own requests go elsewhere; the texts ask for this host.
+    assert "example.org" not in log.read_text()
+    assert "data:image/png;base64" in shown
 
 
 def test_reporting_needs_neither_jax_nor_a_display():

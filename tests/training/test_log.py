@@ -134,3 +134,11 @@ def test_a_file_is_replaced_whole_and_values_json_lacks_are_refused(tmp_path):
     training.write_json(file, [1])
     assert json.loads(file.read_text()) == [1]
     assert os.listdir(tmp_path) == ["metrics.json"]
+
+
+def test_bytes_are_on_disk_before_they_have_their_name(tmp_path, monkeypatch):
+    file, seen = tmp_path / "model", []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.append(file.exists()))
+    training.write_bytes(file, b"weights")
+    assert seen == [False, True]  # the file, then the rename in its folder
+    assert file.read_bytes() == b"weights"

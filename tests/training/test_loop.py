@@ -92,6 +92,22 @@ def test_flags_of_one_step_are_one_skipped_step():
     assert (record["nonfinite/task"], record["nonfinite/gradient"]) == (1, 2)
 
 
+def test_a_gradient_that_fails_more_often_than_a_term_is_named_beside_it():
+    def step(state, batch):
+        state, metrics = toy_step(state, batch)
+        metrics["nonfinite/task"] = jnp.float32(state.step == 1)
+        return state, metrics
+
+    with pytest.raises(
+        training.NonFiniteError,
+        match=r"'task' \(1 times\), 'gradient' \(2 times\)\.",
+    ):
+        training.fit(
+            step, toy_state(), toy_batches(math.nan, math.nan), num_steps=2,
+            log_every=2, max_consecutive_nonfinite=2,
+        )  # fmt: skip
+
+
 def test_the_device_is_asked_once_a_window(monkeypatch):
     fetched = []
     device_get = jax.device_get

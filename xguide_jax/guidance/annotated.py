@@ -75,7 +75,7 @@ def present(batch: Batch) -> Array:
     """
     if "weight" in batch:
         return batch["weight"] > 0
-    return jnp.ones(len(batch["labels"]), bool)
+    return jnp.ones(len(batch["inputs"]), bool)
 
 
 def _with_validity(maps: Array, batch: Batch) -> tuple[Array, Array]:

@@ -64,29 +64,22 @@ def saliency_guided(
       ValueError: for a `mask_fraction` outside [0, 1] or an unknown `explain_in`.
 
     Source: Ismail, Corrada Bravo, Feizi, "Improving Deep Learning Interpretability by
-      Saliency Guided Training", NeurIPS 2021, Algorithm 1, and its published code.
+      Saliency Guided Training", NeurIPS 2021: Algorithm 1 as on the authors' poster,
+      and the published code; the paper's text was not available to check.
     """
     if not 0 <= mask_fraction <= 1:
         raise ValueError(f"`mask_fraction` (={mask_fraction}) must lie in [0, 1].")
     explained.check_mode(explain_in)
     rank_with_key = _with_key(rank_fn)
     share_pullback = frozen_teacher and score_fn is attributions.target_log_probability
-
-    def saliency(context: StepContext) -> Array:
-        if share_pullback:
-            return -context.task_input_gradient(train=explain_in == "train")
-        function, point = explained.function_and_point(
-            context, layer=None, explain_in=explain_in
-        )
-        return attributions.input_gradient(
-            function, point, context.batch["labels"], score_fn=score_fn
-        )
+    saliency_of = _by_the_clean_pass if share_pullback else _by_a_pass_of_its_own
 
     def apply(params: PyTree, state: PyTree, context: StepContext) -> TermOutput:
         del params
         inputs = context.batch["inputs"]
         rank_key, fill_key, dropout_key = _split(context.key)
-        scores = rank_with_key(jax.lax.stop_gradient(saliency(context)), key=rank_key)
+        saliency = saliency_of(context, score_fn, explain_in)
+        scores = rank_with_key(jax.lax.stop_gradient(saliency), key=rank_key)
         k = int(mask_fraction * (scores.size // len(scores)) + 1e-6)
         mask = ops.bottom_k_mask(scores, k)
         masked = ops.replace(inputs, mask, fill(fill_key, inputs))
@@ -100,6 +93,23 @@ def saliency_guided(
         return TermOutput(loss, jnp.ones_like(loss), state)
 
     return GuidanceTerm(base.no_variables, apply)
+
+
+def _by_the_clean_pass(
+    context: StepContext, score_fn: ScoreFn, explain_in: explained.Mode
+) -> Array:
+    del score_fn  # the log-probability, whose gradient is minus the task loss's
+    return -context.task_input_gradient(train=explain_in == "train")
+
+
+def _by_a_pass_of_its_own(
+    context: StepContext, score_fn: ScoreFn, explain_in: explained.Mode
+) -> Array:
+    function, point = explained.function_and_point(
+        context, layer=None, explain_in=explain_in
+    )
+    labels = context.batch["labels"]
+    return attributions.input_gradient(function, point, labels, score_fn=score_fn)
 
 
 def _with_key(rank_fn: RankFn) -> RankFn:

@@ -68,13 +68,14 @@ def saliency_grid(
     for row, picture in enumerate(_displayable(images)):
         _draw_picture(axes[row, 0], picture)
         axes[row, 0].set_ylabel(labels[row], fontsize=style.SMALL)
-        for axis, (arm, values) in zip(axes[row, 1:], maps.items(), strict=True):
-            _draw_map(axis, values[row], limit)
-            if captions and arm in captions:
-                axis.set_xlabel(captions[arm][row], fontsize=style.SMALL)
         if regions is not None:
             for axis in axes[row]:
                 _draw_outline(axis, regions[row])
+    for column, (arm, values) in zip(axes.T[1:], maps.items(), strict=True):
+        notes = (captions or {}).get(arm, [""] * rows)
+        for axis, drawn, note in zip(column, values, notes, strict=True):
+            _draw_map(axis, drawn, limit)
+            axis.set_xlabel(note, fontsize=style.SMALL)
     for axis, name in zip(axes[0], ["input", *maps], strict=True):
         axis.set_title(_folded(name), fontsize=style.NORMAL)
     _draw_scale(figure, axes.ravel(), limit, saturated)

@@ -9,6 +9,7 @@ from xguide_jax.training.log import (
     append_record,
     read_records,
     truncate_log,
+    write_bytes,
     write_json,
 )
 from xguide_jax.training.loop import NonFiniteError, fit
@@ -40,5 +41,6 @@ __all__ = (
     "save_checkpoint",
     "softmax_cross_entropy",
     "truncate_log",
+    "write_bytes",
     "write_json",
 )

@@ -61,7 +61,7 @@ def truncate_log(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
         return
     kept = b"".join(line for line, record in _read(path) if keep(record))
     if kept != pathlib.Path(path).read_bytes():
-        _replace(path, kept)
+        write_bytes(path, kept)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -75,7 +75,24 @@ def write_json(path: Path, value: Any) -> None:
       TypeError: for a value that JSON does not know.
     """
     text = json.dumps(_plain(value), indent=2, allow_nan=False)
-    _replace(path, text.encode() + b"\n")
+    write_bytes(path, text.encode() + b"\n")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes one file so that a crash leaves the old file or the new one.
+
+    When it returns the file is on disk: a file written later never outlives it.
+
+    Args:
+      path: the file, replaced if it is there; in a directory that exists.
+      content: all of it.
+    """
+    temporary = f"{os.fspath(path)}.tmp"
+    with open(temporary, "wb") as file:
+        file.write(content)
+        _to_disk(file)
+    os.replace(temporary, path)
+    _directory_to_disk(os.path.dirname(os.path.abspath(path)))
 
 
 def _read(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
@@ -108,15 +125,6 @@ def _drop_torn_end(file: BinaryIO) -> None:
     if file.read() != b"\n":
         file.seek(0)
         file.truncate(_whole_lines(file.read()))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = f"{os.fspath(path)}.tmp"
-    with open(temporary, "wb") as file:
-        file.write(content)
-        _to_disk(file)
-    os.replace(temporary, path)
-    _directory_to_disk(os.path.dirname(os.path.abspath(path)))
 
 
 def _to_disk(file: BinaryIO) -> None:

@@ -188,8 +188,9 @@ def _explain(in_a_row: int, record: Record) -> str:
     prefix = f"{_FLAG}/"
     flags = {k.removeprefix(prefix): v for k, v in record.items() if prefix in k}
     counts = {name: count for name, count in flags.items() if count}
-    # A term that is not finite has a gradient that is not: it is named when alone.
-    if len(counts) > 1:
+    # A term that is not finite has a gradient that is not, which says no more.
+    others = [count for name, count in counts.items() if name != "gradient"]
+    if others and max(others) >= counts.get("gradient", 0):
         counts.pop("gradient", None)
     named = ", ".join(f"{name!r} ({count} times)" for name, count in counts.items())
     return (
