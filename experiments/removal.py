@@ -98,7 +98,8 @@ def make_measurement(
                 ]
             ).mean(axis=0)
             # What is left of a random order is a random order: inserting a part is
-            # removing the rest, and needs no passes of its own.
+            # removing the rest (to a pixel, since counts are rounded down), and needs
+            # no passes of its own.
             by_chance = {"removal": removed[:, :-1], "insertion": removed[:, :0:-1]}
             for view in VIEWS:
                 at = functools.partial(on_fill, view=view, fractions=FRACTIONS)

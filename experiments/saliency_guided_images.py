@@ -48,6 +48,10 @@ class Config(common.RunConfig):
     """Fraction of pixels replaced, published: 0.5."""
     learning_rate: float = 1e-3
     """Of Adam."""
+    flip: bool = False
+    """Mirror training images at random; not for digits."""
+    shift: int = 0
+    """Move training images by up to so many pixels; 4 is usual for CIFAR-10."""
     num_evaluated: int = 256
     """Test images that are explained."""
     num_points: int = 16
@@ -117,6 +121,8 @@ def run_experiment(config: Config) -> None:
     Args:
       config: the flags.
     """
+    for arm in config.arms:
+        terms_of(arm, config, attributions.target_logit)
     run = common.open_run(config, name=NAME)
     dataset = load(config)
     write = saliency_guided_report.write
@@ -151,6 +157,12 @@ def train_and_measure(
     )
     measure = removal.make_measurement(apply_fn, protocol(config, dataset, score_fn))
     evaluate = arms.make_evaluation(apply_fn, config)
+    augment = functools.partial(
+        data.transform_together,
+        flip=config.flip,
+        pad_crop=config.shift,
+        pad_value=float(dataset.inputs.min()),
+    )
     for arm, seed in missing:
         train, validation, test = data.split(
             dataset, seed=seed, fractions=(0.7, 0.1, 0.2)
@@ -159,7 +171,12 @@ def train_and_measure(
             network,
             train.inputs,
             seed=seed,
-            batch_at=arms.batch_sampler(train, config, seed=seed),
+            batch_at=arms.batch_sampler(
+                train,
+                config,
+                seed=seed,
+                augment=augment if config.flip or config.shift else None,
+            ),
             optimizer=optax.adam(config.learning_rate),
         )
         terms = terms_of(arm, config, score_fn)

@@ -111,7 +111,7 @@ def make_tables(results: tables.Results) -> dict[str, list[dict[str, Any]]]:
 
 
 def accuracies(results: tables.Results) -> list[dict[str, Any]]:
-    """Accuracy, completeness error and speed, a row an arm.
+    """Accuracy, removal by the gradient, completeness error and speed, a row an arm.
 
     Args:
       results: {arm: what was measured of each seed}.
@@ -131,6 +131,12 @@ def accuracies(results: tables.Results) -> list[dict[str, Any]]:
                 if reference in results
             },
             "validation accuracy": tables.mean(results, arm, "validation_accuracy"),
+            **{
+                f"removal area, {fill}": tables.mean(
+                    results, arm, f"removal/{fill}/gradient"
+                )
+                for fill in ("black", "uniform")
+            },
             "completeness error": tables.mean(results, arm, "completeness_error"),
             "images/s": tables.mean(results, arm, "images_per_second"),
         }

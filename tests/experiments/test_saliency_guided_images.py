@@ -27,6 +27,7 @@ def config(tmp_path_factory):
         num_points=2,
         num_draws=2,
         num_devices=2,
+        shift=1,
     )
 
 
@@ -74,7 +75,11 @@ def test_a_finished_run_says_so_and_renders_its_report_again(finished, config, c
     (finished / "report.html").unlink()
     before = (finished / "metrics.jsonl").read_bytes()
     saliency_guided_images.run_experiment(config)
-    assert "is finished; its report is rendered again" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "is finished; its report is rendered again" in printed
+    heads = printed.splitlines()
+    head = next(line for line in heads if "test accuracy" in line)
+    assert "removal area, black" in head  # accuracy and area in one table
     assert (finished / "report.html").exists()
     assert (finished / "metrics.jsonl").read_bytes() == before
 
@@ -111,3 +116,8 @@ def test_flags_that_cannot_be_met_are_refused(config, tmp_path):
         common.chosen_devices(dataclasses.replace(fresh, num_devices=99))
     with pytest.raises(ValueError, match="`arms` holds 'sgned'; there are"):
         saliency_guided_images.terms_of("sgned", fresh, lambda logits, targets: logits)
+    with pytest.raises(ValueError, match="`arms` holds 'sgned'; there are"):
+        saliency_guided_images.run_experiment(
+            dataclasses.replace(fresh, arms=("unguided", "sgned"))
+        )
+    assert not list(tmp_path.iterdir())  # refused before anything is trained
