@@ -9,13 +9,14 @@ the same data; a control is guided by masks of other images.
     python -m experiments.robust_explanations
     python -m experiments.robust_explanations --seeds 5 --dataset mnist10k
 
-An arm is `term@noise`: res_gaussian@strong.
+An arm is `term@noise` or `term=weight@noise`: res_gaussian=3@strong. Where no weight is
+given, it is 1, as published.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ from experiments import (
     robust_report,
 )
 from xguide_jax import attributions, data, guidance, metrics, models, ops
-from xguide_jax.types import ApplyFn, GuidanceTerm, ScoreFn, TrainState
+from xguide_jax.types import ApplyFn, Array, GuidanceTerm, ScoreFn, TrainState
 
 NAME = "robust_explanations"
 TERMS: dict[str, Callable[..., GuidanceTerm]] = {
@@ -54,9 +55,7 @@ NOISE: dict[str, dict[str, Any]] = {
 }
 ARMS = (
     "unguided",
-    *(f"{term}@{noise}" for noise in NOISE for term in TERMS),
-    "gradia@other",
-    "res_gaussian@other",
+    *(f"{term}@{noise}" for noise in (*NOISE, "other") for term in TERMS),
 )
 THRESHOLD = 0.5
 
@@ -78,14 +77,41 @@ class Config(region_data.DigitsConfig):
     explained: Literal["logit", "centred_logit"] = "logit"
     """What Grad-CAM explains, in training and in the test; published: the logit. Of two
     classes the centred maps of one are those of the other with all signs turned."""
-    weight: float = 1.0
-    """Of every term; published: 1."""
     learning_rate: float = 3e-3
     """Of Adam."""
     num_evaluated: int = 256
     """Test images that are explained."""
     num_points: int = 16
     """Points of integrated gradients."""
+
+
+class Arm(NamedTuple):
+    """What a name of an arm says."""
+
+    term: str
+    weight: float
+    noise: str
+
+
+def parse(text: str) -> Arm:
+    """Reads `unguided` or `term[=weight]@noise`.
+
+    Args:
+      text: of the arm.
+
+    Returns:
+      The parts; weight 1 where it is left out, 0 and no noise without guidance.
+
+    Raises:
+      ValueError: for an arm that does not exist, or a weight that is no number.
+    """
+    if text == "unguided":
+        return Arm(text, 0.0, "none")
+    head, _, noise = text.partition("@")
+    term, _, weight = head.partition("=")
+    if term not in TERMS or noise not in (*NOISE, "other"):
+        raise ValueError(f"`arms` holds {text!r}; there are {sorted(ARMS)}.")
+    return Arm(term, float(weight or 1.0), noise)
 
 
 def true_masks(dataset: data.Dataset) -> np.ndarray:
@@ -177,8 +203,11 @@ def make_measurement(
     Returns:
       `(state, parts) -> (numbers, arrays)`. Numbers: accuracies, and of Grad-CAM at the
       label between its minimum and maximum, enlarged to the image, against the true
-      mask: 'iou', 'precision', 'recall', 'f1', 'epg' and 'undefined'; and
-      'epg/integrated_gradients', which no arm is trained on.
+      mask: 'iou', 'precision', 'recall', 'f1' and 'epg'; and
+      'epg/integrated_gradients', which no arm is trained on. Undefined maps are dropped
+      there, counted as 0 in 'iou/zero' and 'epg/integrated_gradients/zero', and
+      numbered in 'undefined/...'. 'validation_iou' is the same on half as many
+      validation images, for choosing weights.
     """
     logits = jax.jit(
         lambda variables, x: (
@@ -203,35 +232,67 @@ def make_measurement(
         few = data.take(parts.balanced, np.arange(num_evaluated))
         maps = explain(variables, few.inputs, few.labels)
         mask = jnp.asarray(true_masks(few))
-        _, height, width = mask.shape
-        cam = ops.bilinear_resize(maps["grad_cam"], shape=(height, width))
-        scaled = ops.min_max_normalise(cam)
-        signs = jnp.where(mask, 1.0, -1.0)
-        measured = dict(
-            zip(
-                ("precision", "recall", "f1"),
-                metrics.explanation_precision_recall(
-                    scaled, signs, threshold=THRESHOLD
-                ),
-                strict=True,
-            ),
-            iou=metrics.iou(scaled, mask, threshold=THRESHOLD),
-            epg=metrics.energy_pointing_game(scaled, mask),
-        )
-        integrated = maps["integrated_gradients"]
-        judged = metrics.energy_pointing_game(integrated, mask)
+        cam = between_extremes(maps["grad_cam"], mask)
+        measured = agreement(cam, mask)
+        judged = metrics.energy_pointing_game(maps["integrated_gradients"], mask)
+        measured["epg/integrated_gradients"] = judged
         numbers |= {k: region_measures.mean(v) for k, v in measured.items()}
-        numbers["epg/integrated_gradients"] = region_measures.mean(judged)
-        numbers["undefined"] = float(np.isnan(measured["iou"]).sum())
+        for name in ("iou", "epg/integrated_gradients"):
+            value = np.asarray(measured[name])
+            numbers[f"{name}/zero"] = float(np.nan_to_num(value).mean())
+            numbers[f"undefined/{name}"] = float(np.isnan(value).sum())
+        held_out = data.take(parts.validation, np.arange(num_evaluated // 2))
+        tuning = explain(variables, held_out.inputs, held_out.labels)["grad_cam"]
+        mask_held_out = jnp.asarray(true_masks(held_out))
+        scaled = between_extremes(tuning, mask_held_out)
+        overlap = agreement(scaled, mask_held_out)["iou"]
+        numbers["validation_iou"] = region_measures.mean(overlap)
         shown = slice(region_measures.NUM_SHOWN)
         arrays = {
-            "maps/grad_cam": np.asarray(scaled[shown]),
+            "maps/grad_cam": np.asarray(cam[shown]),
             "inputs": few.inputs[shown],
             "region": np.asarray(mask[shown]),
         }
         return numbers, arrays
 
     return measure
+
+
+def between_extremes(cam: Array, mask: Array) -> Array:
+    """Maps as large as the masks, each between its own minimum and maximum.
+
+    Args:
+      cam: [B, h, w].
+      mask: [B, H, W].
+
+    Returns:
+      [B, H, W] in [0, 1]; 0 where a map is constant.
+    """
+    _, height, width = mask.shape
+    return ops.min_max_normalise(ops.bilinear_resize(cam, shape=(height, width)))
+
+
+def agreement(cam: Array, mask: Array) -> dict[str, Array]:
+    """How well maps in [0, 1] agree with the true masks.
+
+    Args:
+      cam: [B, H, W].
+      mask: bool [B, H, W].
+
+    Returns:
+      'precision', 'recall', 'f1', 'iou' and 'epg', [B] each, NaN where undefined.
+    """
+    signs = jnp.where(mask, 1.0, -1.0)
+    precision, recall, f1 = metrics.explanation_precision_recall(
+        cam, signs, threshold=THRESHOLD
+    )
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "iou": metrics.iou(cam, mask, threshold=THRESHOLD),
+        "epg": metrics.energy_pointing_game(cam, mask),
+    }
 
 
 def run_experiment(config: Config) -> None:
@@ -243,9 +304,8 @@ def run_experiment(config: Config) -> None:
     Raises:
       ValueError: for an arm that does not exist.
     """
-    known = {"unguided", *(f"{t}@{n}" for t in TERMS for n in (*NOISE, "other"))}
-    if unknown := sorted(set(config.arms) - known):
-        raise ValueError(f"`arms` holds {unknown}; there are {sorted(known)}.")
+    for arm in config.arms:
+        parse(arm)
     run = common.open_run(config, name=NAME)
     arms.finish_run(
         run,
@@ -274,12 +334,12 @@ def train_and_measure(
         num_points=config.num_points,
         score_fn=SCORES[config.explained],
     )
-    for arm, seed in missing:
-        term, _, noise = arm.partition("@")
+    for name, seed in missing:
+        arm = parse(name)
         rho = region_data.CORRELATION
         parts = region_data.make_parts(source, rho=rho, seed=seed)
         train, given = annotate(
-            parts.train, noise, count=config.num_annotated, seed=seed
+            parts.train, arm.noise, count=config.num_annotated, seed=seed
         )
         problem = arms.linen_problem(
             network,
@@ -289,16 +349,18 @@ def train_and_measure(
             optimizer=optax.adam(config.learning_rate),
         )
         terms = {}
-        if term in TERMS:
+        if arm.term in TERMS:
             # Without dropout and batch norm both modes are one function, and in train
             # mode the clean pass gives the features.
-            built = TERMS[term](score_fn=SCORES[config.explained], explain_in="train")
-            terms = {"guidance": guidance.scale(built, config.weight)}
-        state, rate = arms.train_arm(run, arm, terms, problem, seed=seed)
+            score_fn = SCORES[config.explained]
+            built = TERMS[arm.term](score_fn=score_fn, explain_in="train")
+            terms = {"guidance": guidance.scale(built, arm.weight)}
+        state, rate = arms.train_arm(run, name, terms, problem, seed=seed)
         numbers, arrays = measure(state, parts)
         numbers["images_per_second"] = rate
+        numbers["weight"] = arm.weight
         if run.is_writer:
-            arms.save_result(run, arm, seed, numbers=numbers, arrays=arrays)
+            arms.save_result(run, name, seed, numbers=numbers, arrays=arrays)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,10 @@ import numpy as np
 from experiments import common, tables
 from xguide_jax import reporting
 
-AGREEMENT = ("iou", "precision", "recall", "f1", "epg", "epg/integrated_gradients")
+AGREEMENT = (
+    "iou", "iou/zero", "precision", "recall", "f1", "epg",
+    "epg/integrated_gradients", "epg/integrated_gradients/zero",
+)  # fmt: skip
 LOGGED = {
     "task": "cross-entropy (nats)",
     "guidance/unscaled": "guidance loss",
@@ -17,9 +20,8 @@ LOGGED = {
 SUMMARY = """\
 Digits on textures that agree with the class at 95 % ({seeds}). A few training images
 carry masks of the digit, as an annotator at the level of noise after the '@' draws
-them; '@other' are exact masks of other images, the control (of the same term where it
-was trained, of RES-G else). Every arm sees the same batches, with the same share of
-these images, and all terms have the same weight.
+them; '@other' are exact masks of other images, the control of each term. Every arm
+sees the same batches, with the same share of these images.
 
 Grad-CAM of what was explained in training, between its own minimum and maximum and
 enlarged to the image, is compared with the true mask at a threshold of 0.5, on a test
@@ -60,8 +62,12 @@ def write(run: common.Run, arm_names: Sequence[str]) -> None:
         },
         figures=figures,
         undefined={
-            f"{arm}: constant maps": int(sum(tables.values(results, arm, "undefined")))
+            f"{arm}: {text}": int(sum(tables.values(results, arm, f"undefined/{name}")))
             for arm in results
+            for name, text in {
+                "iou": "constant maps of Grad-CAM",
+                "epg/integrated_gradients": "integrated gradients nowhere positive",
+            }.items()
         },
         num_printed=2,
     )
@@ -79,6 +85,8 @@ def agreement(results: tables.Results) -> list[dict[str, Any]]:
     names = {
         "iou": "IoU", "f1": "F1", "epg": "EPG",
         "epg/integrated_gradients": "EPG, integrated gradients",
+        "iou/zero": "IoU, undefined as 0",
+        "epg/integrated_gradients/zero": "EPG, undefined as 0",
     }  # fmt: skip
     return [
         {
@@ -105,12 +113,9 @@ def comparisons(results: tables.Results, key: str) -> list[dict[str, Any]]:
         if term == "unguided":
             continue
         row: dict[str, Any] = {"arm": arm}
-        # The control of its own term, where it was trained, else that of RES-G.
-        control = f"{term}@other"
-        control = control if control in results else "res_gaussian@other"
         for name, reference in {
             "unguided": "unguided",
-            "masks of other images": control,
+            "its term with masks of other images": f"{term}@other",
             "GRADIA at the same noise": f"gradia@{noise}",
         }.items():
             row[f"minus {name}"] = (

@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -100,7 +101,33 @@ def test_runs_and_reports(tmp_path, monkeypatch):
     assert "minus GRADIA at the same noise" in report
 
 
-def test_an_unknown_arm_is_refused(tmp_path):
-    config = robust_explanations.Config(run_dir=tmp_path, arms=("res@none",))
-    with pytest.raises(ValueError, match=r"`arms` holds \['res@none'\]; there are"):
+def test_names_of_arms():
+    parse = robust_explanations.parse
+    assert parse("unguided") == ("unguided", 0.0, "none")
+    assert parse("gradia@strong") == ("gradia", 1.0, "strong")
+    assert parse("res_gaussian=3@other") == ("res_gaussian", 3.0, "other")
+    assert all(parse(arm) for arm in robust_explanations.ARMS)
+
+
+@pytest.mark.parametrize("arm", ["res@none", "gradia", "gradia@loud", "unguided@none"])
+def test_an_unknown_arm_is_refused(arm, tmp_path):
+    config = robust_explanations.Config(run_dir=tmp_path, arms=(arm,))
+    with pytest.raises(ValueError, match=f"`arms` holds '{arm}'; there are"):
         robust_explanations.run_experiment(config)
+    assert not list(tmp_path.iterdir())
+
+
+def test_agreement_by_hand():
+    mask = jnp.array([[[1, 1], [0, 0]]]) > 0
+    cam = jnp.array([[[1.0, 0.0], [0.75, 0.25]]])
+    # Above 0.5 are one cell inside and one outside; half of the mass 2 lies inside.
+    measured = robust_explanations.agreement(cam, mask)
+    expected = {
+        "iou": 1 / 3,
+        "precision": 1 / 2,
+        "recall": 1 / 2,
+        "f1": 1 / 2,
+        "epg": 0.5,
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(measured[name], [value], err_msg=name)
