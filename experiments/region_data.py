@@ -155,6 +155,9 @@ def annotated(dataset: data.Dataset, how: str, *, seed: int) -> data.Dataset:
 def random_boxes(dataset: data.Dataset, *, seed: int) -> np.ndarray:
     """Boxes as large as the true ones at uniformly random places.
 
+    A digit's box takes more than half of the image's side, so that a random one covers
+    a good half of the true one on average.
+
     Args:
       dataset: with 'boxes' [N, 1, 4] and 'region' [N, H, W].
       seed: of the places.

@@ -150,8 +150,9 @@ def covered(predict: Predict, parts: region_data.Parts, seed: int) -> dict[str, 
 
     Returns:
       'masked/box_only', 'masked/background_only', 'masked/without_random_box', an area
-      as large as the box covered elsewhere, and 'masked/background_follows_texture',
-      how often the background alone is classified by its texture.
+      as large as the box covered at a random place, and
+      'masked/background_follows_texture', how often the background alone is classified
+      by its texture.
     """
     test = parts.balanced
     box = test.annotations["region"][..., None]
@@ -183,9 +184,9 @@ def localisation(
       held_out: (maps, images) on which the threshold of the IoU is chosen.
 
     Returns:
-      'epg/<explainer>/box' and '/strokes', undefined maps dropped; '.../zero', counted
-      as 0; 'iou/<explainer>', 'threshold/<explainer>', 'undefined/<explainer>' and
-      'validation_epg/<explainer>'.
+      'epg/<explainer>/box' and '/strokes' and 'iou/<explainer>', undefined maps
+      dropped; '.../box/zero' and 'iou/<explainer>/zero', counted as 0;
+      'threshold/<explainer>', 'undefined/<explainer>' and 'validation_epg/<explainer>'.
     """
     region = _at(maps, test.annotations["region"])
     on_box = np.asarray(metrics.energy_pointing_game(maps, region))
@@ -193,14 +194,16 @@ def localisation(
     on_strokes = np.asarray(metrics.energy_pointing_game(maps, strokes))
     tuning_maps, tuning = held_out
     tuning_region = _at(tuning_maps, tuning.annotations["region"])
-    mean_iou = lambda m, r, t: mean(metrics.iou(m, r, threshold=t))
-    threshold = max(THRESHOLDS, key=lambda t: mean_iou(tuning_maps, tuning_region, t))
+    iou = lambda m, r, t: np.asarray(metrics.iou(m, r, threshold=t))
+    threshold = max(THRESHOLDS, key=lambda t: mean(iou(tuning_maps, tuning_region, t)))
+    overlap = iou(maps, region, threshold)
     tuned = np.asarray(metrics.energy_pointing_game(tuning_maps, tuning_region))
     return {
         f"epg/{name}/box": mean(on_box),
         f"epg/{name}/box/zero": float(np.nan_to_num(on_box).mean()),
         f"epg/{name}/strokes": mean(on_strokes),
-        f"iou/{name}": mean_iou(maps, region, threshold),
+        f"iou/{name}": mean(overlap),
+        f"iou/{name}/zero": float(np.nan_to_num(overlap).mean()),
         f"threshold/{name}": threshold,
         f"undefined/{name}": float(np.isnan(on_box).sum()),
         f"validation_epg/{name}": mean(tuned),

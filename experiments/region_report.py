@@ -8,7 +8,7 @@ import numpy as np
 from experiments import common, region_data, region_measures, tables
 from xguide_jax import reporting
 
-CONTROL = "energy_cam=2@random"  # its own best weight, of as many tried
+COMPETITOR = "swapped"  # the same boxes, a task loss and no more
 LONG = {
     "grad_cam": "Grad-CAM",
     "gradient": "gradient",
@@ -18,7 +18,7 @@ LIMITS = ("oracle", "blanked")
 # Arms whose maps are drawn; all of them would be too many to look at.
 SHOWN = (
     "unguided", "energy_cam", "l1_cam", "region_consistency", "swapped",
-    "right_reasons", CONTROL, "energy_input", "region_contrast", "oracle",
+    "right_reasons", "energy_cam=2@random", "energy_input", "region_contrast", "oracle",
 )  # fmt: skip
 LOGGED = {
     "task": "cross-entropy (nats)",
@@ -36,8 +36,10 @@ Gap closed is (worst group - unguided) / (oracle - unguided), a ratio of means o
 seeds with a paired bootstrap. The oracle is the same network trained without the
 correlation; 'blanked' is trained and tested with everything outside the box at the
 mean, so that its numbers are no numbers of the same test. '@random' is guided by boxes
-of the same size at random places; 'swapped' sees the boxes' content on other
-backgrounds and no explanation.
+of the same size at random places, which still cover a good half of the true box; an
+arm's control is that of its own term, at the weight that was chosen for it, and where
+there is none that of another term. 'swapped' sees the boxes' content on other
+backgrounds with its label, and is asked for no more.
 
 Integrated gradients judge where a network looks: no arm is trained on them.
 """
@@ -96,6 +98,10 @@ def make_tables(results: tables.Results) -> list[tuple[str, list[dict[str, Any]]
                 "EPG, undefined as 0": at(arm, "epg/integrated_gradients/box/zero"),
                 "EPG on strokes": at(arm, "epg/integrated_gradients/strokes"),
                 **{f"IoU, {LONG[e]}": at(arm, f"iou/{e}") for e in LONG},
+                "IoU, undefined as 0": at(arm, "iou/integrated_gradients/zero"),
+                "undefined maps": sum(
+                    tables.values(results, arm, "undefined/integrated_gradients")
+                ),
             }
             for arm in results
         ]),
@@ -154,11 +160,17 @@ def accuracies(results: tables.Results) -> list[dict[str, Any]]:
         for name in ("worst_group", "group_balanced", "in_distribution"):
             row[name.replace("_", " ")] = tables.mean(results, arm, name)
         row["gap closed"] = gap_closed(results, arm)
-        for reference in ("unguided", CONTROL):
+        for reference in ("unguided", COMPETITOR):
             if reference in results:
                 row[f"worst group, minus {reference}"] = tables.versus(
                     results, arm, reference, "worst_group"
                 )
+        control = control_of(results, arm)
+        if control is not None:
+            row["its control"] = control
+            row["worst group, minus its control"] = tables.versus(
+                results, arm, control, "worst_group"
+            )
         if "unguided" in results:
             row["group balanced, minus unguided"] = tables.versus(
                 results, arm, "unguided", "group_balanced"
@@ -166,6 +178,23 @@ def accuracies(results: tables.Results) -> list[dict[str, Any]]:
         row["bias amplification"] = tables.mean(results, arm, "bias_amplification")
         rows.append(row)
     return rows
+
+
+def control_of(results: tables.Results, arm: str) -> str | None:
+    """The arm with random boxes that another is compared with.
+
+    Args:
+      results: {arm: what was measured of each seed}.
+      arm: its name.
+
+    Returns:
+      The first '@random' arm of the same term, else the first of any; None if there is
+      none.
+    """
+    term = lambda name: name.partition("@")[0].partition("=")[0]
+    controls = [name for name in results if name.endswith("@random")]
+    own = [name for name in controls if term(name) == term(arm)]
+    return (own or controls or [None])[0]
 
 
 def gap_closed(results: tables.Results, arm: str) -> str:

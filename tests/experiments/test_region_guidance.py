@@ -123,6 +123,17 @@ def test_localisation_by_hand(parts):
     np.testing.assert_allclose(numbers["epg/x/strokes"], share.mean(), rtol=1e-6)
 
 
+def test_an_arm_is_compared_with_random_boxes_of_its_own_term():
+    names = ("unguided", "energy_cam=5", "energy_cam=2@random", "energy_cam@random",
+             "swapped", "swapped@random", "l1_cam")  # fmt: skip
+    results = dict.fromkeys(names)
+    control = lambda arm: region_report.control_of(results, arm)
+    assert control("energy_cam=5") == "energy_cam=2@random"  # the one that comes first
+    assert control("swapped") == "swapped@random"
+    assert control("l1_cam") == "energy_cam=2@random"  # that of another term
+    assert region_report.control_of({"unguided": None}, "unguided") is None
+
+
 def test_gap_closed_by_hand():
     worst = {"unguided": [0.1, 0.2], "oracle": [0.9, 0.6], "x": [0.5, 0.5]}
     results = {

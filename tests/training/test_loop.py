@@ -100,7 +100,7 @@ def test_a_gradient_that_fails_more_often_than_a_term_is_named_beside_it():
 
     with pytest.raises(
         training.NonFiniteError,
-        match=r"'task' \(1 times\), 'gradient' \(2 times\)\.",
+        match=r"'gradient' \(2 times\), 'task' \(1 times\)\.",
     ):
         training.fit(
             step, toy_state(), toy_batches(math.nan, math.nan), num_steps=2,
@@ -204,16 +204,18 @@ def test_an_error_in_a_batch_is_raised_after_the_steps_before_it():
 
 
 def test_an_error_in_a_callback_ends_the_thread_after_the_batch_it_is_making():
-    made, logged = [], threading.Event()
+    made, began, logged = [], threading.Event(), threading.Event()
 
     def batch_at(step):
         if step == 2:
+            began.set()
             assert logged.wait(60)
             threading.Event().wait(0.5)  # while the error makes its way
         made.append(step)
         return {"inputs": np.float32(1)}
 
     def on_log(record):
+        assert began.wait(60)
         logged.set()
         raise KeyboardInterrupt
 
