@@ -4,8 +4,8 @@ Digits on photographs of grass and gravel: in training the texture agrees with t
 at 95 %, in the test it says nothing, and the group that the texture gets wrong shows
 what a network has learned. Terms of the literature that take a box or a mask are
 compared with random boxes, with background-swapped composites (the same boxes, and no
-more than their label), and with two limits: the same network without the correlation, and one
-that never sees anything outside the box.
+more than their label), and with two limits: the same network without the correlation,
+and one that never sees anything outside the box.
 
     python -m experiments.region_guidance
     python -m experiments.region_guidance --seeds 5 --dataset mnist10k
