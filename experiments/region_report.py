@@ -194,7 +194,7 @@ def control_of(results: tables.Results, arm: str) -> str | None:
     term = lambda name: name.partition("@")[0].partition("=")[0]
     controls = [name for name in results if name.endswith("@random")]
     own = [name for name in controls if term(name) == term(arm)]
-    return (own or controls or [None])[0]
+    return next(iter(own or controls), None)
 
 
 def gap_closed(results: tables.Results, arm: str) -> str:
