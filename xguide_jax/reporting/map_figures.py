@@ -72,10 +72,7 @@ def saliency_grid(
             for axis in axes[row]:
                 _draw_outline(axis, regions[row])
     for column, (arm, values) in zip(axes.T[1:], maps.items(), strict=True):
-        notes = (captions or {}).get(arm, [""] * rows)
-        for axis, drawn, note in zip(column, values, notes, strict=True):
-            _draw_map(axis, drawn, limit)
-            axis.set_xlabel(note, fontsize=style.SMALL)
+        _draw_column(column, values, (captions or {}).get(arm), limit)
     for axis, name in zip(axes[0], ["input", *maps], strict=True):
         axis.set_title(_folded(name), fontsize=style.NORMAL)
     _draw_scale(figure, axes.ravel(), limit, saturated)
@@ -219,6 +216,18 @@ def _draw_map(axis: Axes, values: np.ndarray, limit: float) -> None:
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )
     _bare(axis)
+
+
+def _draw_column(
+    axes: Iterable[Axes],
+    maps: np.ndarray,
+    captions: Sequence[str] | None,
+    limit: float,
+) -> None:
+    captions = [""] * len(maps) if captions is None else captions
+    for axis, values, caption in zip(axes, maps, captions, strict=True):
+        _draw_map(axis, values, limit)
+        axis.set_xlabel(caption, fontsize=style.SMALL)
 
 
 def _draw_outline(axis: Axes, region: np.ndarray) -> None:
