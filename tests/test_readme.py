@@ -20,11 +20,17 @@ def batch_at(step):
     return {"inputs": inputs, "labels": labels}
 
 
-def test_the_first_example_is_ten_lines_in_an_ordinary_loop_and_trains():
+@pytest.fixture(scope="module")
+def guided(standard_promotion):
+    """The names that the first example leaves behind."""
+    names = {"num_steps": 4, "batch_at": batch_at}
+    exec(compile(BLOCKS[0], "README.md", "exec"), names)
+    return names
+
+
+def test_the_first_example_is_ten_lines_in_an_ordinary_loop_and_trains(guided):
     (loop, *_) = BLOCKS
     assert sum("# +" in line for line in loop.splitlines()) == 10
-    guided = {"num_steps": 4, "batch_at": batch_at}
-    exec(compile(loop, "README.md", "exec"), guided)
     plain_text = "\n".join(line for line in loop.splitlines() if "# +" not in line)
     plain = {"num_steps": 4, "batch_at": batch_at}
     exec(compile(plain_text, "README.md", "exec"), plain)
@@ -35,12 +41,9 @@ def test_the_first_example_is_ten_lines_in_an_ordinary_loop_and_trains():
     assert max(jax.tree.leaves(moved)) > 0
 
 
-def test_the_other_examples_run_after_it():
-    names = {"num_steps": 1, "batch_at": batch_at}
-    first, *others = BLOCKS
-    exec(compile(first, "README.md", "exec"), names)
-    batch = names["batch"]
-    names |= {
+def test_the_other_examples_run_after_it(guided):
+    batch = guided["batch"]
+    names = guided | {
         "model_state": {},
         "images": batch["inputs"],
         "labels": batch["labels"],
@@ -48,7 +51,7 @@ def test_the_other_examples_run_after_it():
         "region": jnp.zeros((8, 28, 28)).at[:, 5:20, 8:16].set(1.0),
     }
     exec("from xguide_jax import testing", names)
-    for block in others:
+    for block in BLOCKS[1:]:
         exec(compile(block, "README.md", "exec"), names)
     assert np.isfinite(names["metrics"]["loss"])
     assert 0 < float(names["guided"]) < 100

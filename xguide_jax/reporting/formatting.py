@@ -23,6 +23,8 @@ def printable(text: str) -> str:
     Returns:
       Text without control, formatting or surrogate characters.
     """
+    if text.isprintable():  # quick, as the megabytes of an embedded figure need it
+        return text
     return "".join(
         character.encode("unicode_escape").decode("ascii")
         if unicodedata.category(character) in ("Cc", "Cf", "Cs")

@@ -126,9 +126,19 @@ def check_guidance_term(
     """
     if batch is None:
         batch = networks.example_batch(jax.random.key(1))
-    batch = {name: jnp.asarray(value) for name, value in batch.items()}
+    given = {name: jnp.asarray(value) for name, value in batch.items()}
+    # With weights throughout, one compiled program serves every batch below.
+    batch = {"weight": jnp.ones(len(given["inputs"])), **given}
     network = network or networks.smooth_network(jax.random.key(0))
-    evaluate, states, traces = _evaluation_of(term, network, batch)
+    value_of, params, states, traces = _value_of(term, network, batch)
+
+    def evaluate(
+        batch: Batch, states: PyTree, axis_name: str | None = None
+    ) -> Evaluation:
+        differentiate = jax.value_and_grad(value_of, has_aux=True)
+        (loss, next_states), gradient = differentiate(params, batch, states, axis_name)
+        return Evaluation(loss, next_states, gradient)
+
     compiled = jax.jit(evaluate)
     result = compiled(batch, states)
     chex.assert_trees_all_equal_shapes_and_dtypes(result.states, states)
@@ -137,7 +147,8 @@ def check_guidance_term(
         optax.tree.norm(result.gradient["model"]) > 0,
         "the loss has no gradient in the network's parameters: it cannot guide",
     )
-    _check_close(evaluate(batch, states)[:2], result[:2], "jit changes the result")
+    eagerly = value_of(params, given, states)
+    _check_close(eagerly, result[:2], "jit changes the result")
     traces.clear()
     for value in (0.0, 1.0):
         constant = {**batch, "inputs": jnp.full_like(batch["inputs"], value)}
@@ -153,10 +164,10 @@ def check_guidance_term(
     _check_two_devices(on_device, batch, result)
 
 
-def _evaluation_of(
+def _value_of(
     term: GuidanceTerm, network: tuple[ApplyFn, PyTree, PyTree], batch: Batch
-) -> tuple[Callable[..., Evaluation], PyTree, list[None]]:
-    """(batch, states, axis_name) -> Evaluation; first states; an entry a call."""
+) -> tuple[Callable[..., tuple[Array, PyTree]], PyTree, PyTree, list[None]]:
+    """A function to loss and next states; first params, states; an entry a call."""
     apply_fn, params, model_state = network
     terms = {"term": term}
     state = training.init_train_state(
@@ -164,19 +175,17 @@ def _evaluation_of(
     )
     calls: list[None] = []
 
-    def evaluate(
-        batch: Batch, states: PyTree, axis_name: str | None = None
-    ) -> Evaluation:
+    def value_of(
+        params: PyTree, batch: Batch, states: PyTree, axis_name: str | None = None
+    ) -> tuple[Array, PyTree]:
         calls.append(None)
         objective = training.make_objective(
             apply_fn, terms, task_loss=_no_task_loss, axis_name=axis_name
         )
-        (loss, aux), gradient = jax.value_and_grad(objective, has_aux=True)(
-            state.params, state._replace(guidance_state=states), batch
-        )
-        return Evaluation(loss, aux.guidance_state, gradient)
+        loss, aux = objective(params, state._replace(guidance_state=states), batch)
+        return loss, aux.guidance_state
 
-    return evaluate, state.guidance_state, calls
+    return value_of, state.params, state.guidance_state, calls
 
 
 def _no_task_loss(output: ModelOutput, batch: Batch) -> Array:
