@@ -41,13 +41,13 @@ class RunConfig:
     """The first seed: of the split, the initial weights, the batches and the noise."""
     seeds: int = 1
     """How many seeds to repeat every arm with."""
-    num_steps: int = 200
+    num_steps: int = 160
     """Training steps of each arm."""
     batch_size: int = 64
     """Examples a step, over all devices and hosts."""
     log_every: int = 20
     """Steps between two records in metrics.jsonl; metrics are fetched only then."""
-    save_every: int = 100
+    save_every: int = 80
     """Steps between two checkpoints, a multiple of `log_every`."""
     how: Literal["pmap", "shard_map", "jit"] = "pmap"
     """How the step is lifted over the devices."""

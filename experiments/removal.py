@@ -15,7 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from xguide_jax import attributions, metrics, ops
-from xguide_jax.types import ApplyFn, Array, FillFn, PyTree, ScoreFn, TrainState
+from xguide_jax.types import (
+    ApplyFn,
+    Array,
+    FillFn,
+    PredictFn,
+    PyTree,
+    ScoreFn,
+    TrainState,
+)
 
 FRACTIONS = tuple(np.round(np.arange(0.0, 0.95, 0.1), 1).tolist())
 EXPLAINERS = ("gradient", "smooth_grad", "integrated_gradients")
@@ -68,9 +76,9 @@ def make_measurement(
     # that are looked at, on one scale for all networks, are of the logit.
     of_logit = protocol._replace(score_fn=attributions.target_logit)
     explain_shown = jax.jit(functools.partial(_explain, apply_fn, of_logit))
-    curve = jax.jit(
-        functools.partial(_curve, apply_fn),
-        static_argnames=("view", "fill", "fractions"),
+    # The network alone is compiled: a whole curve holds it once a fraction.
+    predict = jax.jit(
+        lambda variables, x: apply_fn(*variables, x, train=False)[0].logits
     )
 
     def measure(
@@ -88,25 +96,23 @@ def make_measurement(
         shown = inputs[: protocol.num_shown], labels[: protocol.num_shown]
         arrays = _shown(explain_shown(variables, *shown, explain_key)[0], *shown)
         for fill_name, fill in protocol.fills.items():
-            on_fill = functools.partial(
-                curve, variables, inputs, labels, key=fill_key, fill=fill
+            curve = functools.partial(
+                _curve, functools.partial(predict, variables), inputs, labels,
+                key=fill_key, fill=fill,
+            )  # fmt: skip
+            every = (*FRACTIONS, 1.0)
+            removed = np.mean(
+                [curve(s, view="removal", fractions=every) for s in draws], axis=0
             )
-            removed = np.stack(
-                [
-                    on_fill(scores=s, view="removal", fractions=(*FRACTIONS, 1.0))
-                    for s in draws
-                ]
-            ).mean(axis=0)
             # What is left of a random order is a random order: inserting a part is
             # removing the rest (to a pixel, since counts are rounded down), and needs
             # no passes of its own.
             by_chance = {"removal": removed[:, :-1], "insertion": removed[:, :0:-1]}
             for view in VIEWS:
-                at = functools.partial(on_fill, view=view, fractions=FRACTIONS)
                 place = f"{view}/{fill_name}"
                 _record(numbers, arrays, f"{place}/random", by_chance[view])
                 for name, score in scores.items():
-                    correct = np.asarray(at(scores=score))
+                    correct = curve(score, view=view, fractions=FRACTIONS)
                     _record(numbers, arrays, f"{place}/{name}", correct)
                     numbers[f"undefined/{name}"] = float(np.isnan(correct[:, 0]).sum())
                     gain = numbers[f"{place}/random"] - numbers[f"{place}/{name}"]
@@ -153,21 +159,20 @@ def _explain(
 
 
 def _curve(
-    apply_fn: ApplyFn,
-    variables: tuple[PyTree, PyTree],
+    predict_fn: PredictFn,
     inputs: Array,
     labels: Array,
-    *,
     scores: Array,
+    *,
     key: Array,
     view: str,
     fill: FillFn,
     fractions: tuple[float, ...],
-) -> Array:
-    predict = lambda x: apply_fn(*variables, x, train=False)[0].logits
-    return VIEWS[view](
-        predict, inputs, labels, scores, fractions=fractions, fill=fill, key=key
+) -> np.ndarray:
+    correct = VIEWS[view](
+        predict_fn, inputs, labels, scores, fractions=fractions, fill=fill, key=key
     )
+    return np.asarray(correct)
 
 
 def _record(

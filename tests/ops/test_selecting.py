@@ -101,6 +101,14 @@ def test_selects_exactly_k_for_every_k(end):
         np.testing.assert_array_equal(mask, sorted_mask(tied_scores(), k, end=end))
 
 
+@pytest.mark.parametrize("end", MASKS)
+def test_nothing_is_computed_to_select_nothing(end):
+    cost = jax.jit(lambda x: MASKS[end](jnp.sin(x), 0)).lower(tied_scores()).compile()
+    assert cost.cost_analysis().get("transcendentals", 0) == 0
+    with pytest.raises(ValueError, match="`scores` must not be NaN"):
+        MASKS[end](jnp.full(SHAPE, jnp.nan), 0)
+
+
 def test_k_of_each_example_is_clipped_to_its_valid_scores():
     where = jnp.arange(12).reshape(1, 3, 4) < jnp.array([0, 1, 5, 12])[:, None, None]
     for k in (jnp.array(6), jnp.array([0, 99, 6, 6])):

@@ -8,6 +8,7 @@ the place of the last tied score in the same way. No gradient flows: masks are b
 
 import math
 import operator
+from collections.abc import Callable
 
 import chex
 import jax
@@ -31,7 +32,8 @@ def bottom_k_mask(
       scores: float (or integer) [B, ...]; rank bfloat16 activations in float32 where
         ties matter.
       k: how many to select, an int in [0, n] or an integer array [] or [B], which is
-        clipped to the number of valid scores.
+        clipped to the number of valid scores. With the int 0 the mask does not depend
+        on the scores, and `jit` leaves out what computes them.
       where: bool, of the scores' rank and broadcast to their shape: the valid places.
         Others are never selected. Default: all are valid.
 
@@ -45,8 +47,7 @@ def bottom_k_mask(
     Source: the mask M_k(I, X) of Ismail, Corrada Bravo, Feizi, "Improving Deep Learning
       Interpretability by Saliency Guided Training", NeurIPS 2021, Algorithm 1.
     """
-    scores, k, where = _checked(scores, k, where)
-    return _bottom(scores, k, where)
+    return _mask(_bottom, scores, k, where)
 
 
 def top_k_mask(scores: Array, k: int | Array, *, where: Array | None = None) -> Array:
@@ -68,8 +69,16 @@ def top_k_mask(scores: Array, k: int | Array, *, where: Array | None = None) -> 
       ValueError: if k is negative, or an int above n, or if a valid score is NaN.
       AssertionError: if the ranks or dtypes differ from the above.
     """
-    scores, k, where = _checked(scores, k, where)
-    return _top(scores, k, where)
+    return _mask(_top, scores, k, where)
+
+
+def _mask(
+    select: Callable[..., Array], scores: Array, k: int | Array, where: Array | None
+) -> Array:
+    # Under `jit`, scores that nothing depends on are not computed.
+    if isinstance(k, int) and k == 0:
+        return jnp.zeros_like(_checked(scores, k, where)[0], bool)
+    return select(*_checked(scores, k, where))
 
 
 @jax.jit
