@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 class Estimate(NamedTuple):
@@ -58,7 +58,7 @@ def paired_difference(
     mean = float(differences.mean())
     if count == 1:
         return Estimate(mean, np.nan, np.nan, 1)
-    quantile = stats.t.ppf((1 + confidence) / 2, count - 1)
+    quantile = special.stdtrit(count - 1, (1 + confidence) / 2)
     half = float(quantile * differences.std(ddof=1) / np.sqrt(count))
     return Estimate(mean, mean - half, mean + half, count)
 
