@@ -55,8 +55,7 @@ def make_measurement(
         numbers["bias_amplification"] = _bias(predict, parts.in_distribution)
         few = data.take(parts.balanced, np.arange(num_evaluated))
         held_out = data.take(parts.validation, np.arange(num_evaluated // 2))
-        maps = compiled(variables, few.inputs, few.labels)
-        tuning = compiled(variables, held_out.inputs, held_out.labels)
+        maps, tuning = explain_both(compiled, variables, few, held_out)
         for name in EXPLAINERS:
             numbers |= localisation(name, maps[name], few, (tuning[name], held_out))
         shown = slice(NUM_SHOWN)
@@ -110,6 +109,33 @@ def explain(
     }
     cam = attributions.signed_grad_cam(head_fn, features, labels, score_fn=score_fn)
     return {"grad_cam": cam, **{k: jnp.sum(v, -1) for k, v in per_pixel.items()}}
+
+
+def explain_both(
+    compiled: Callable[..., dict[str, Array]],
+    variables: tuple[PyTree, PyTree],
+    first: data.Dataset,
+    second: data.Dataset,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Maps of two sets by one compiled program.
+
+    Args:
+      compiled: (variables, inputs, labels) -> {explainer: [B, h, w]}.
+      variables: the network's parameters and state.
+      first: images and labels.
+      second: images and labels.
+
+    Returns:
+      ({explainer: maps of the first}, {explainer: maps of the second}).
+    """
+    join = lambda *arrays: np.concatenate(arrays)
+    inputs, labels = map(join, first[:2], second[:2])
+    maps = compiled(variables, inputs, labels)
+    count = len(first.labels)
+    return (
+        {name: m[:count] for name, m in maps.items()},
+        {name: m[count:] for name, m in maps.items()},
+    )
 
 
 def accuracies(predict: Predict, parts: region_data.Parts) -> dict[str, float]:

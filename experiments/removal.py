@@ -78,7 +78,9 @@ def make_measurement(
     explain_shown = jax.jit(functools.partial(_explain, apply_fn, of_logit))
     # The network alone is compiled: a whole curve holds it once a fraction.
     predict = jax.jit(
-        lambda variables, x: apply_fn(*variables, x, train=False)[0].logits
+        lambda variables, x: (
+            apply_fn(variables[0], variables[1], x, train=False)[0].logits
+        )
     )
 
     def measure(
