@@ -105,6 +105,7 @@ def test_names_of_arms():
     parse = robust_explanations.parse
     assert parse("unguided") == ("unguided", 0.0, "none")
     assert parse("gradia@strong") == ("gradia", 1.0, "strong")
+    assert parse("res_gaussian@none").weight == 0.1  # of the pilot
     assert parse("res_gaussian=3@other") == ("res_gaussian", 3.0, "other")
     assert all(parse(arm) for arm in robust_explanations.ARMS)
 
