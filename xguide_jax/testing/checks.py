@@ -131,14 +131,7 @@ def check_guidance_term(
     batch = {"weight": jnp.ones(len(given["inputs"])), **given}
     network = network or networks.smooth_network(jax.random.key(0))
     value_of, params, states, traces = _value_of(term, network, batch)
-
-    def evaluate(
-        batch: Batch, states: PyTree, axis_name: str | None = None
-    ) -> Evaluation:
-        differentiate = jax.value_and_grad(value_of, has_aux=True)
-        (loss, next_states), gradient = differentiate(params, batch, states, axis_name)
-        return Evaluation(loss, next_states, gradient)
-
+    evaluate = _evaluation_of(value_of, params)
     compiled = jax.jit(evaluate)
     result = compiled(batch, states)
     chex.assert_trees_all_equal_shapes_and_dtypes(result.states, states)
@@ -147,8 +140,8 @@ def check_guidance_term(
         optax.tree.norm(result.gradient["model"]) > 0,
         "the loss has no gradient in the network's parameters: it cannot guide",
     )
-    eagerly = value_of(params, given, states)
-    _check_close(eagerly, result[:2], "jit changes the result")
+    eager = value_of(params, given, states)
+    _check_close(eager, result[:2], "jit changes the result")
     traces.clear()
     for value in (0.0, 1.0):
         constant = {**batch, "inputs": jnp.full_like(batch["inputs"], value)}
@@ -160,8 +153,7 @@ def check_guidance_term(
         silent.loss == 0 and optax.tree.norm(silent.gradient) == 0,
         "a batch of weight 0 has a loss or gradient that is not 0",
     )
-    on_device = lambda shard: evaluate(shard, states, "devices")
-    _check_two_devices(on_device, batch, result)
+    _check_two_devices(lambda b: evaluate(b, states, "devices"), batch, result)
 
 
 def _value_of(
@@ -186,6 +178,20 @@ def _value_of(
         return loss, aux.guidance_state
 
     return value_of, state.params, state.guidance_state, calls
+
+
+def _evaluation_of(
+    value_of: Callable[..., tuple[Array, PyTree]], params: PyTree
+) -> Callable[..., Evaluation]:
+    differentiate = jax.value_and_grad(value_of, has_aux=True)
+
+    def evaluate(
+        batch: Batch, states: PyTree, axis_name: str | None = None
+    ) -> Evaluation:
+        (loss, next_states), gradient = differentiate(params, batch, states, axis_name)
+        return Evaluation(loss, next_states, gradient)
+
+    return evaluate
 
 
 def _no_task_loss(output: ModelOutput, batch: Batch) -> Array:
