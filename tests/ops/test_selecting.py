@@ -161,10 +161,10 @@ def test_many_ties_in_rows_of_any_length(num_scores):
 
 @pytest.mark.parametrize("end", MASKS)
 def test_many_scores_take_the_same_passes_unrolled(end):
-    # Above 2^15 scores; three quarters of these tie at 0.
-    noise = jax.random.normal(jax.random.key(3), (2, 16_411))
-    scores = jnp.where(jnp.arange(16_411) % 4 == 0, noise, 0.0)
-    k = jnp.array([1_000, 9_000])
+    # Above 2^17 scores; three quarters of these tie at 0.
+    noise = jax.random.normal(jax.random.key(3), (2, 65_543))
+    scores = jnp.where(jnp.arange(65_543) % 4 == 0, noise, 0.0)
+    k = jnp.array([4_000, 36_000])
     np.testing.assert_array_equal(
         MASKS[end](scores, k), sorted_mask(scores, k, end=end)
     )

@@ -181,9 +181,9 @@ def _lowest(keys: Array, k: Array, where: Array | None) -> Array:
         return jnp.where(_count(keys < higher) < k, higher, threshold)
 
     num_bits = 8 * keys.dtype.itemsize
-    # XLA gives a pass inside a loop only one thread of a CPU. Unrolled passes take ten
+    # XLA gives a pass inside a loop only one thread of a CPU. Unrolled passes take four
     # times as long to compile, so small scores stay in loops.
-    unroll = keys.size >= 2**15
+    unroll = keys.size >= 2**17
     zero = jnp.zeros_like(keys[:, :1])
     threshold = jax.lax.fori_loop(0, num_bits, raise_threshold, zero, unroll=unroll)
 
