@@ -166,10 +166,10 @@ def accuracies(results: tables.Results) -> list[dict[str, Any]]:
                     results, arm, reference, "worst_group"
                 )
         control = control_of(results, arm)
-        if control is not None:
-            row["its control"] = control
-            row["worst group, minus its control"] = tables.versus(
-                results, arm, control, "worst_group"
+        if any(name.endswith("@random") for name in results):
+            row["its control"] = control or "-"
+            row["worst group, minus its control"] = (
+                tables.versus(results, arm, control, "worst_group") if control else "-"
             )
         if "unguided" in results:
             row["group balanced, minus unguided"] = tables.versus(
@@ -189,8 +189,10 @@ def control_of(results: tables.Results, arm: str) -> str | None:
 
     Returns:
       The first '@random' arm of the same term, else the first of any; None if there is
-      none.
+      none, and for the arms without guidance.
     """
+    if arm in ("unguided", *LIMITS):
+        return None
     term = lambda name: name.partition("@")[0].partition("=")[0]
     controls = [name for name in results if name.endswith("@random")]
     own = [name for name in controls if term(name) == term(arm)]

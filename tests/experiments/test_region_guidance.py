@@ -131,7 +131,8 @@ def test_an_arm_is_compared_with_random_boxes_of_its_own_term():
     assert control("energy_cam=5") == "energy_cam=2@random"  # the one that comes first
     assert control("swapped") == "swapped@random"
     assert control("l1_cam") == "energy_cam=2@random"  # that of another term
-    assert region_report.control_of({"unguided": None}, "unguided") is None
+    assert control("oracle") is None  # nothing guides it
+    assert region_report.control_of({"energy_cam": None}, "energy_cam") is None
 
 
 def test_gap_closed_by_hand():
