@@ -37,7 +37,8 @@ def removal_curve(
     that falls fast.
 
     Args:
-      predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction.
+      predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction, so compile
+        it and not the curve, which would hold it F times.
       inputs: float [B, ...].
       labels: integer [B], in [0, C).
       attributions: float, of the inputs' rank and broadcastable to them; with a last
@@ -89,7 +90,8 @@ def insertion_curve(
     map gives a curve that rises fast.
 
     Args:
-      predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction.
+      predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction, so compile
+        it and not the curve, which would hold it F times.
       inputs: float [B, ...].
       labels: integer [B], in [0, C).
       attributions: float, of the inputs' rank and broadcastable to them.
