@@ -143,8 +143,9 @@ def test_eight_devices_with_padding_are_one_without_in_float32(how):
     assert_same_run(history, expected, tolerance=1e-5)
 
 
-def test_eight_devices_with_batch_norm_are_one_in_float32():
-    history, _ = run(lift("shard_map", 8), num_steps=1)
+@pytest.mark.parametrize("count", [2, 8])
+def test_devices_that_divide_the_batch_are_one_with_batch_norm_in_float32(count):
+    history, _ = run(lift("shard_map", count), num_steps=1)
     expected = on_one_device("float32", num_steps=1)
     assert_same_run(history, expected, tolerance=1e-5)
 
