@@ -243,6 +243,23 @@ def make_evaluation(
     return evaluate
 
 
+def make_predict(apply_fn: ApplyFn) -> Callable[[TrainState, Any], jax.Array]:
+    """The logits of a trained network in eval mode, compiled.
+
+    Args:
+      apply_fn: the network.
+
+    Returns:
+      `(state, inputs [B, ...]) -> logits [B, C]`.
+    """
+    compiled = jax.jit(
+        lambda params, model_state, x: (
+            apply_fn(params, model_state, x, train=False)[0].logits
+        )
+    )
+    return lambda state, x: compiled(state.params["model"], state.model_state, x)
+
+
 def save_model(path: pathlib.Path, state: TrainState) -> None:
     """The network's weights as safetensors, readable without this library.
 

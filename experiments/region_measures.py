@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import region_data
+from experiments import arms, region_data
 from xguide_jax import attributions, data, metrics, ops
 from xguide_jax.types import ApplyFn, Array, PyTree, ScoreFn, TrainState
 
@@ -41,16 +41,12 @@ def make_measurement(
       'undefined/...' of each explainer. Arrays: 'maps/<explainer>' [S, H, W],
       'inputs', 'region'.
     """
-    logits = jax.jit(
-        lambda variables, x: (
-            apply_fn(variables[0], variables[1], x, train=False)[0].logits
-        )
-    )
+    logits = arms.make_predict(apply_fn)
     compiled = jax.jit(functools.partial(explain, apply_fn, num_points=num_points))
 
     def measure(state: TrainState, parts: region_data.Parts, seed: int) -> Measured:
         variables = (state.params["model"], state.model_state)
-        predict = lambda x: np.asarray(logits(variables, x)).argmax(axis=-1)
+        predict = lambda x: np.asarray(logits(state, x)).argmax(axis=-1)
         numbers = {**accuracies(predict, parts), **covered(predict, parts, seed)}
         numbers["bias_amplification"] = _bias(predict, parts.in_distribution)
         few = data.take(parts.balanced, np.arange(num_evaluated))

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import arms
 from xguide_jax import attributions, metrics, ops
 from xguide_jax.types import (
     ApplyFn,
@@ -77,11 +78,7 @@ def make_measurement(
     of_logit = protocol._replace(score_fn=attributions.target_logit)
     explain_shown = jax.jit(functools.partial(_explain, apply_fn, of_logit))
     # The network alone is compiled: a whole curve holds it once a fraction.
-    predict = jax.jit(
-        lambda variables, x: (
-            apply_fn(variables[0], variables[1], x, train=False)[0].logits
-        )
-    )
+    predict = arms.make_predict(apply_fn)
 
     def measure(
         state: TrainState, inputs: Array, labels: Array, key: Array
@@ -99,7 +96,7 @@ def make_measurement(
         arrays = _shown(explain_shown(variables, *shown, explain_key)[0], *shown)
         for fill_name, fill in protocol.fills.items():
             curve = functools.partial(
-                _curve, functools.partial(predict, variables), inputs, labels,
+                _curve, functools.partial(predict, state), inputs, labels,
                 key=fill_key, fill=fill,
             )  # fmt: skip
             every = (*FRACTIONS, 1.0)

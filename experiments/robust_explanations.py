@@ -213,11 +213,7 @@ def make_measurement(
       numbered in 'undefined/...'. 'validation_iou' is the same on half as many
       validation images, for choosing weights.
     """
-    logits = jax.jit(
-        lambda variables, x: (
-            apply_fn(variables[0], variables[1], x, train=False)[0].logits
-        )
-    )
+    logits = arms.make_predict(apply_fn)
     explain = jax.jit(
         functools.partial(
             region_measures.explain,
@@ -231,7 +227,7 @@ def make_measurement(
         state: TrainState, parts: region_data.Parts
     ) -> region_measures.Measured:
         variables = (state.params["model"], state.model_state)
-        predict = lambda x: np.asarray(logits(variables, x)).argmax(axis=-1)
+        predict = lambda x: np.asarray(logits(state, x)).argmax(axis=-1)
         numbers = region_measures.accuracies(predict, parts)
         few = data.take(parts.balanced, np.arange(num_evaluated))
         held_out = data.take(parts.validation, np.arange(num_evaluated // 2))

@@ -123,6 +123,17 @@ def test_localisation_by_hand(parts):
     np.testing.assert_allclose(numbers["epg/x/strokes"], share.mean(), rtol=1e-6)
 
 
+def test_two_sets_explained_at_once_come_back_as_two():
+    pixels = np.arange(5.0)[:, None, None, None] * np.ones((1, 2, 2, 1))
+    make = lambda part: data.Dataset(pixels[part], np.arange(5)[part], ("a", "b"))
+    seen = lambda variables, x, y: {"sum": variables + x[..., 0] + y[:, None, None]}
+    first, second = region_measures.explain_both(
+        seen, 100, make(slice(0, 3)), make(slice(3, 5))
+    )
+    np.testing.assert_array_equal(first["sum"][:, 0, 0], [100, 102, 104])
+    np.testing.assert_array_equal(second["sum"][:, 0, 0], [106, 108])
+
+
 def test_an_arm_is_compared_with_random_boxes_of_its_own_term():
     names = ("unguided", "energy_cam=5", "energy_cam=2@random", "energy_cam@random",
              "swapped", "swapped@random", "l1_cam")  # fmt: skip
