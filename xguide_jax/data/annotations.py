@@ -4,6 +4,7 @@ Masks are `[N, H, W]`, non-zero inside. The truth is always kept beside what a s
 annotator delivers, so that guidance sees the one and metrics use the other.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -213,6 +214,7 @@ def _margins(boxes: np.ndarray, fraction: float) -> np.ndarray:
     return np.floor(fraction * (boxes[..., 2:] - boxes[..., :2]) + 1e-6)
 
 
+@functools.lru_cache(maxsize=64)
 def _overlap(size: int, cells: int) -> np.ndarray:
     """float32 [cells, size]: 1 where pixel and cell share more than a border."""
     # In units of 1 / (size * cells), where all borders are whole numbers.

@@ -6,6 +6,7 @@ are maps. Everything else (a group, a token mark) is left alone. After each move
 boxes that covered a region cover the moved one, pixel by pixel.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -117,11 +118,8 @@ def resize(
         lambda values: _resize_map(values, shape),
         lambda boxes: _resize_boxes(boxes, inputs.shape[:2], shape),
     )
-    rows, columns = (
-        _shares(size, cells)
-        for size, cells in zip(inputs.shape[:2], shape, strict=True)
-    )
-    means = np.einsum("hy,wx,yxc->hwc", rows, columns, inputs, optimize=True)
+    rows, columns = map(_shares, inputs.shape[:2], shape)
+    means = np.tensordot(rows, columns @ inputs, axes=1)
     if inputs.dtype.kind in "iu":
         means = np.rint(means)
     return means.astype(inputs.dtype), _still_valid(resized)
@@ -205,6 +203,7 @@ def _resize_boxes(
     return np.where(_covers_a_pixel(boxes)[..., None], resized, 0).astype(boxes.dtype)
 
 
+@functools.lru_cache(maxsize=64)
 def _shares(size: int, cells: int) -> np.ndarray:
     """float64 [cells, size]: the share of each pixel in each cell's mean."""
     # In units of 1 / (size * cells), where all borders are whole numbers.
