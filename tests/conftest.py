@@ -1,5 +1,6 @@
 """Eight simulated devices, strict promotion, one compilation cache for all tests."""
 
+import gc
 import os
 import pathlib
 
@@ -22,6 +23,9 @@ _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"
 jax.config.update("jax_compilation_cache_dir", str(_CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Tracing makes many objects and few cycles.
+gc.set_threshold(50_000, 20, 20)
 
 # Shapes recompile, so a property is tried on few shapes and without a deadline.
 hypothesis.settings.register_profile(
