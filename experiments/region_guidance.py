@@ -11,7 +11,8 @@ and one that never sees anything outside the box.
     python -m experiments.region_guidance --seeds 5 --dataset mnist10k --num-steps 1200
 
 An arm is `term`, `term=weight`, `term@annotation` or both: energy_cam=5@strokes. Where
-no weight is given, it is that of the pilot (experiments/results/region_guidance.md).
+no weight is given, it is that of the pilot, and so is the warm-up
+(experiments/results/region_guidance.md).
 """
 
 import dataclasses
@@ -30,17 +31,37 @@ ARMS = (
     "unguided",
     "energy_cam", "l1_cam", "ppce_cam", "rrr_star_cam",
     "energy_input", "l1_input", "ppce_input", "rrr_star_input", "right_reasons",
-    "region_contrast", "region_consistency", "swapped", "energy_cam=2@random",
-    "region_consistency=1@random", "oracle", "blanked",
+    "region_contrast", "region_consistency", "swapped", "energy_cam@random",
+    "region_consistency@random", "oracle", "blanked",
 )  # fmt: skip
 
-# Of the pilot; see the results. `_raw` explains the logit as it is, as published.
-WEIGHTS = {
-    "energy_cam": 5.0, "l1_cam": 15.0, "ppce_cam": 0.1, "rrr_star_cam": 1.0,
-    "energy_cam_raw": 5.0, "energy_input": 0.3, "l1_input": 5.0, "ppce_input": 0.1,
-    "rrr_star_input": 0.03, "right_reasons": 0.3, "region_contrast": 3.0,
-    "region_consistency": 15.0, "swapped": 10.0,
-}  # fmt: skip
+
+class Chosen(NamedTuple):
+    """What the pilot chose for a term."""
+
+    weight: float
+    warmup: float
+
+
+# See the results. `_raw` explains the logit as it is, as published.
+PILOT = {
+    "energy_cam": Chosen(5.0, 0.1),
+    "energy_cam@random": Chosen(2.0, 0.3),
+    "energy_cam_raw": Chosen(5.0, 0.1),
+    "l1_cam": Chosen(15.0, 0.1),
+    "ppce_cam": Chosen(0.1, 0.1),
+    "rrr_star_cam": Chosen(1.0, 0.0),
+    "energy_input": Chosen(0.3, 0.1),
+    "l1_input": Chosen(5.0, 0.1),
+    "ppce_input": Chosen(0.1, 0.1),
+    "rrr_star_input": Chosen(0.03, 0.1),
+    "right_reasons": Chosen(0.3, 0.1),
+    "region_contrast": Chosen(3.0, 0.0),
+    "region_consistency": Chosen(15.0, 0.0),
+    "region_consistency@random": Chosen(1.0, 0.0),
+    "swapped": Chosen(10.0, 0.3),
+}
+TERMS = tuple(name for name in PILOT if "@" not in name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +76,9 @@ class Config(region_data.DigitsConfig):
     """Which arms to train, in this order."""
     rho: float = region_data.CORRELATION
     """How often texture and class agree in training and validation."""
-    warmup: float = 0.1
-    """Fraction of the steps over which a term's weight grows from 0."""
+    warmup: float | None = None
+    """Fraction of the steps over which a term's weight grows from 0; None is the
+    pilot's for that term."""
     learning_rate: float = 3e-3
     """Of Adam."""
     num_evaluated: int = 256
@@ -71,6 +93,7 @@ class Arm(NamedTuple):
     name: str
     weight: float | None
     annotation: str
+    warmup: float = 0.0
 
 
 def parse(text: str) -> Arm:
@@ -80,19 +103,25 @@ def parse(text: str) -> Arm:
       text: of the arm.
 
     Returns:
-      The parts; the weight of the pilot and boxes where they are left out.
+      The parts; boxes and what the pilot chose where they are left out. The pilot chose
+      for random boxes on their own, where it had them.
 
     Raises:
       ValueError: for an unknown term or annotation, or a weight that is no number.
     """
     head, _, annotation = text.partition("@")
     name, _, weight = head.partition("=")
-    known = {*WEIGHTS, "unguided", "oracle", "blanked"}
+    known = {*TERMS, "unguided", "oracle", "blanked"}
     if name not in known:
         raise ValueError(f"`arms` holds {text!r}; there are {sorted(known)}.")
-    region_data.check_annotation(annotation or "boxes")
-    number = float(weight) if weight else WEIGHTS.get(name)
-    return Arm(name, number, annotation or "boxes")
+    annotation = annotation or "boxes"
+    region_data.check_annotation(annotation)
+    if name not in TERMS:
+        return Arm(name, None, annotation)
+    chosen = PILOT.get(f"{name}@{annotation}", PILOT[name])
+    return Arm(
+        name, float(weight) if weight else chosen.weight, annotation, chosen.warmup
+    )
 
 
 def term_of(name: str) -> GuidanceTerm:
@@ -150,9 +179,22 @@ def terms_of(arm: Arm, config: Config) -> Terms:
     """
     if arm.weight is None:
         return {}
-    steps = int(config.warmup * config.num_steps)
+    steps = int(warmup_of(arm, config) * config.num_steps)
     weight = optax.linear_schedule(0.0, arm.weight, max(steps, 1))
     return {"guidance": guidance.scale(term_of(arm.name), weight)}
+
+
+def warmup_of(arm: Arm, config: Config) -> float:
+    """The fraction of the steps over which the weight of an arm grows.
+
+    Args:
+      arm: its parts.
+      config: the flags.
+
+    Returns:
+      A number in [0, 1].
+    """
+    return arm.warmup if config.warmup is None else config.warmup
 
 
 def parts_of(
@@ -235,6 +277,7 @@ def train_and_measure(
         numbers, arrays = measure(state, parts, seed)
         numbers["images_per_second"] = rate
         numbers["weight"] = 0.0 if arm.weight is None else arm.weight
+        numbers["warmup"] = warmup_of(arm, config)
         if run.is_writer:
             arms.save_result(run, name, seed, numbers=numbers, arrays=arrays)
 

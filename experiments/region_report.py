@@ -18,7 +18,7 @@ LIMITS = ("oracle", "blanked")
 # Arms whose maps are drawn; all of them would be too many to look at.
 SHOWN = (
     "unguided", "energy_cam", "l1_cam", "region_consistency", "swapped",
-    "right_reasons", "energy_cam=2@random", "energy_input", "region_contrast", "oracle",
+    "right_reasons", "energy_cam@random", "energy_input", "region_contrast", "oracle",
 )  # fmt: skip
 LOGGED = {
     "task": "cross-entropy (nats)",
@@ -29,8 +29,8 @@ SUMMARY = """\
 Digits on photographs of grass and gravel ({seeds}). In training and validation the
 texture agrees with the class at {rho:.0%}; in the balanced test it says nothing, and
 groups are class and texture. All arms of a seed share digits, places, textures, initial
-weights and batches. Weights were chosen before, on the validation part, which has the
-training correlation and no group labels.
+weights and batches. Each term's weight and warm-up were chosen before, on the
+validation part, which has the training correlation and no group labels.
 
 Gap closed is (worst group - unguided) / (oracle - unguided), a ratio of means over
 seeds with a paired bootstrap. The oracle is the same network trained without the
@@ -134,6 +134,7 @@ def make_tables(results: tables.Results) -> list[tuple[str, list[dict[str, Any]]
             {
                 "arm": arm,
                 "weight": at(arm, "weight"),
+                "warm-up": at(arm, "warmup"),
                 "validation accuracy": at(arm, "validation"),
                 "validation EPG, integrated gradients": at(
                     arm, "validation_epg/integrated_gradients"

@@ -57,10 +57,14 @@ def test_annotations_are_what_their_names_say(parts):
 
 def test_names_of_arms():
     parse = region_guidance.parse
-    assert parse("energy_cam=2.5@strokes") == ("energy_cam", 2.5, "strokes")
-    assert parse("unguided") == ("unguided", None, "boxes")
-    weight = region_guidance.WEIGHTS["right_reasons"]
-    assert parse("right_reasons@1%") == ("right_reasons", weight, "1%")
+    pilot = region_guidance.PILOT
+    assert parse("energy_cam=2.5@strokes")[:3] == ("energy_cam", 2.5, "strokes")
+    assert parse("unguided") == ("unguided", None, "boxes", 0.0)
+    weight, warmup = pilot["right_reasons"]
+    assert parse("right_reasons@1%") == ("right_reasons", weight, "1%", warmup)
+    # The control has its own.
+    assert parse("energy_cam@random")[1] == pilot["energy_cam@random"].weight
+    assert parse("swapped@random")[1] == pilot["swapped"].weight
     with pytest.raises(ValueError, match="`arms` holds 'energie'; there are"):
         parse("energie")
     for annotation in ("boxs", "%", "-1%", "101%"):
@@ -68,8 +72,22 @@ def test_names_of_arms():
             parse(f"energy_cam@{annotation}")
 
 
+def test_a_weight_grows_over_the_warmup_of_its_term_unless_told_otherwise(monkeypatch):
+    seen = []
+    keep = lambda term, weight: seen.append(weight)
+    monkeypatch.setattr(region_guidance.guidance, "scale", keep)
+    arm = region_guidance.Arm("swapped", 4.0, "boxes", warmup=0.5)
+    for warmup in (None, 0.1, 0.0):
+        config = region_guidance.Config(num_steps=100, warmup=warmup)
+        region_guidance.terms_of(arm, config)
+    own, told, none = seen
+    np.testing.assert_allclose([own(n) for n in (0, 25, 50, 99)], [0, 2, 4, 4])
+    np.testing.assert_allclose([told(n) for n in (0, 5, 10, 99)], [0, 2, 4, 4])
+    np.testing.assert_allclose([none(n) for n in (1, 99)], [4, 4])
+
+
 def test_every_term_of_the_literature_can_be_built():
-    for name in region_guidance.WEIGHTS:
+    for name in region_guidance.TERMS:
         term = region_guidance.term_of(name)
         assert term.init(None, {}) == ((), ())
 
