@@ -40,7 +40,7 @@ def write_report(
       figures: {caption: PNG as bytes, or the path of one}, in the order shown.
       config: the resolved configuration, nested as it likes; also the place for
         versions, commit and machine.
-      undefined: {metric: number of undefined values}; shown even when all are 0.
+      undefined: {metric: number of undefined values}; those above 0 are listed.
 
     Returns:
       `path`.
