@@ -192,9 +192,11 @@ def warmup_of(arm: Arm, config: Config) -> float:
       config: the flags.
 
     Returns:
-      A number in [0, 1].
+      A number in [0, 1]; 0 without guidance.
     """
-    return arm.warmup if config.warmup is None else config.warmup
+    if arm.weight is None or config.warmup is None:
+        return arm.warmup
+    return config.warmup
 
 
 def parts_of(
@@ -227,9 +229,14 @@ def run_experiment(config: Config) -> None:
 
     Args:
       config: the flags.
+
+    Raises:
+      ValueError: for an arm that `parse` refuses, or a `warmup` that is no fraction.
     """
     for arm in config.arms:
         parse(arm)
+    if config.warmup is not None and not 0 <= config.warmup <= 1:
+        raise ValueError(f"`warmup` (={config.warmup}) must lie in [0, 1].")
     run = common.open_run(config, name=NAME)
     arms.finish_run(
         run,

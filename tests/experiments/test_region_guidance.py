@@ -84,6 +84,13 @@ def test_a_weight_grows_over_the_warmup_of_its_term_unless_told_otherwise(monkey
     np.testing.assert_allclose([own(n) for n in (0, 25, 50, 99)], [0, 2, 4, 4])
     np.testing.assert_allclose([told(n) for n in (0, 5, 10, 99)], [0, 2, 4, 4])
     np.testing.assert_allclose([none(n) for n in (1, 99)], [4, 4])
+    told = region_guidance.Config(warmup=0.1)
+    assert region_guidance.warmup_of(arm, told) == 0.1
+    assert region_guidance.warmup_of(region_guidance.parse("unguided"), told) == 0
+    for warmup in (-0.1, 1.1, float("nan")):
+        config = region_guidance.Config(warmup=warmup)
+        with pytest.raises(ValueError, match=r"`warmup` \(=.*\) must lie in \[0, 1\]"):
+            region_guidance.run_experiment(config)
 
 
 def test_every_term_of_the_literature_can_be_built():
@@ -194,6 +201,8 @@ def test_runs_reports_and_goes_on(tmp_path, capsys, monkeypatch):
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert set(numbers) == set(ARMS)
     assert numbers["unguided"][0]["weight"] == 0
+    guided = numbers["energy_cam@10%"][0]
+    assert (guided["weight"], guided["warmup"]) == region_guidance.PILOT["energy_cam"]
     for (measured,) in numbers.values():
         assert 0 <= measured["worst_group"] <= measured["group_balanced"] <= 1
         assert sum(measured[f"count/{g}"] for g in range(4)) == 100
