@@ -210,23 +210,21 @@ def localisation(
       dropped; '.../box/zero' and 'iou/<explainer>/zero', counted as 0;
       'threshold/<explainer>', 'undefined/<explainer>' and 'validation_epg/<explainer>'.
     """
-    region = _at(maps, test.annotations["region"])
-    on_box = np.asarray(metrics.energy_pointing_game(maps, region))
-    strokes = _at(maps, test.annotations["strokes"])
-    on_strokes = np.asarray(metrics.energy_pointing_game(maps, strokes))
+    on_box = np.asarray(_energy(maps, test.annotations["region"]))
+    on_strokes = np.asarray(_energy(maps, test.annotations["strokes"]))
     tuning_maps, tuning = held_out
-    tuning_region = _at(tuning_maps, tuning.annotations["region"])
-    iou = lambda m, r, t: np.asarray(metrics.iou(m, r, threshold=t))
-    threshold = max(THRESHOLDS, key=lambda t: mean(iou(tuning_maps, tuning_region, t)))
-    overlap = iou(maps, region, threshold)
-    tuned = np.asarray(metrics.energy_pointing_game(tuning_maps, tuning_region))
+    tuning_region = tuning.annotations["region"]
+    candidates = np.asarray(_overlaps(tuning_maps, tuning_region))
+    best = int(np.argmax([mean(values) for values in candidates]))
+    overlap = np.asarray(_overlaps(maps, test.annotations["region"]))[best]
+    tuned = np.asarray(_energy(tuning_maps, tuning_region))
     return {
         f"epg/{name}/box": mean(on_box),
         f"epg/{name}/box/zero": float(np.nan_to_num(on_box).mean()),
         f"epg/{name}/strokes": mean(on_strokes),
         f"iou/{name}": mean(overlap),
         f"iou/{name}/zero": float(np.nan_to_num(overlap).mean()),
-        f"threshold/{name}": threshold,
+        f"threshold/{name}": THRESHOLDS[best],
         f"undefined/{name}": float(np.isnan(on_box).sum()),
         f"validation_epg/{name}": mean(tuned),
     }
@@ -245,10 +243,22 @@ def mean(values: Array | np.ndarray) -> float:
     return float(defined.mean()) if defined.size else float("nan")
 
 
-def _at(maps: Array, region: np.ndarray) -> Array:
+@jax.jit
+def _energy(maps: Array, region: Array) -> Array:
+    return metrics.energy_pointing_game(maps, _at(maps, region))
+
+
+@jax.jit
+def _overlaps(maps: Array, region: Array) -> Array:
+    """[T, N]: the IoU at each of the thresholds."""
+    region = _at(maps, region)
+    return jnp.stack([metrics.iou(maps, region, threshold=t) for t in THRESHOLDS])
+
+
+def _at(maps: Array, region: Array) -> Array:
     """The region on the grid of the maps, the share of each cell that it covers."""
     _, h, w = maps.shape
-    return ops.area_resize(jnp.asarray(region, jnp.float32), shape=(h, w))
+    return ops.area_resize(region.astype(jnp.float32), shape=(h, w))
 
 
 def _bias(predict: Predict, test: data.Dataset) -> float:
