@@ -252,7 +252,8 @@ def _energy(maps: Array, region: Array) -> Array:
 def _overlaps(maps: Array, region: Array) -> Array:
     """[T, N]: the IoU at each of the thresholds."""
     region = _at(maps, region)
-    return jnp.stack([metrics.iou(maps, region, threshold=t) for t in THRESHOLDS])
+    at = lambda threshold: metrics.iou(maps, region, threshold=threshold)
+    return jax.vmap(at)(jnp.array(THRESHOLDS))
 
 
 def _at(maps: Array, region: Array) -> Array:

@@ -81,6 +81,16 @@ def test_iou_equals_sets_at_several_thresholds():
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_many_thresholds_at_once():
+    maps = jax.random.normal(jax.random.key(3), (4, 5, 6))
+    region = jax.random.bernoulli(jax.random.key(4), 0.4, (4, 5, 6))
+    thresholds = (0.0, 0.3, 0.9)
+    at = lambda threshold: metrics.iou(maps, region, threshold=threshold)
+    found = jax.jit(jax.vmap(at))(jnp.array(thresholds))
+    np.testing.assert_array_equal(found, [at(t) for t in thresholds])
+    assert len(np.unique(found)) > 3
+
+
 def test_iou_shifts_a_map_by_its_own_minimum():
     maps = jnp.array([[[4.0, 3.0, 2.0]]])
     # Scaled to 1, 0.5, 0; without the shift 3/4 would lie above 0.5 as well.

@@ -71,7 +71,7 @@ def pointing_game(maps: Array, region: Array) -> Array:
     return jnp.where(defined, hit.astype(maps.dtype), jnp.nan)
 
 
-def iou(maps: Array, region: Array, *, threshold: float) -> Array:
+def iou(maps: Array, region: Array, *, threshold: float | Array) -> Array:
     """Intersection over union of a binarised map with its region.
 
     |B ∩ M| / |B ∪ M|, B the cells where the positive part of the map, scaled to
@@ -81,7 +81,7 @@ def iou(maps: Array, region: Array, *, threshold: float) -> Array:
     Args:
       maps: float [B, H, W], raw attributions.
       region: float or bool [B, H, W], 1 on the evidence.
-      threshold: in [0, 1].
+      threshold: in [0, 1]; a traced one is not checked, so `jax.vmap` tries many.
 
     Returns:
       float [B] in [0, 1]; NaN if the positive part is constant or the region empty.
@@ -105,7 +105,7 @@ def iou(maps: Array, region: Array, *, threshold: float) -> Array:
 
 
 def explanation_precision_recall(
-    maps: Array, annotations: Array, *, threshold: float
+    maps: Array, annotations: Array, *, threshold: float | Array
 ) -> tuple[Array, Array, Array]:
     """Precision, recall and F1 of a binarised map on the annotated cells.
 
@@ -116,7 +116,7 @@ def explanation_precision_recall(
     Args:
       maps: float [B, H, W] in [0, 1], normalised.
       annotations: int or float [B, H, W], Y of -1, 0 and 1.
-      threshold: in [0, 1].
+      threshold: in [0, 1]; a traced one is not checked.
 
     Returns:
       float [B] each, in [0, 1]: precision TP / (TP + FP), NaN if no annotated cell is
@@ -163,6 +163,8 @@ def _wide(maps: Array, region: Array) -> tuple[Array, Array]:
     return maps, region.astype(maps.dtype)
 
 
-def _check_threshold(threshold: float) -> None:
+def _check_threshold(threshold: float | Array) -> None:
+    if isinstance(threshold, jax.core.Tracer):
+        return
     if not 0 <= threshold <= 1:
         raise ValueError(f"`threshold` (={threshold}) must lie in [0, 1].")
