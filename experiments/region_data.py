@@ -66,25 +66,50 @@ def digits(name: str, folder: pathlib.Path | None) -> data.Dataset:
     return data.mnist10k(place)
 
 
-def make_parts(source: data.Dataset, *, rho: float, seed: int) -> Parts:
+def make_parts(source: data.Dataset, *, rho: float, seed: int, size: int = 48) -> Parts:
     """All parts of one seed.
 
     Args:
       source: digits.
       rho: the correlation in training and validation.
       seed: of split, textures and places.
+      size: pixels a side; the images are made with 48.
 
     Returns:
       The parts: 70, 10 and 20 % of the digits.
     """
     train, validation, test = data.split(source, seed=seed, fractions=(0.7, 0.1, 0.2))
     # Seeds of the two that share a half must differ, or their places would be alike.
-    return Parts(
+    parts = Parts(
         data.textured_digits(train, rho=rho, half="train", seed=2 * seed),
         data.textured_digits(validation, rho=rho, half="train", seed=2 * seed + 1),
         data.textured_digits(test, rho=CORRELATION, half="test", seed=2 * seed),
         data.textured_digits(test, rho=0.5, half="test", seed=2 * seed),
     )
+    return Parts(*(resized(part, size) for part in parts))
+
+
+def resized(dataset: data.Dataset, size: int) -> data.Dataset:
+    """The images, and all that is annotated on them, stretched to another size.
+
+    Args:
+      dataset: inputs [N, H, W, channels].
+      size: pixels a side.
+
+    Returns:
+      The same examples; a cell is in a mask if any of its pixels was.
+    """
+    if dataset.inputs.shape[1:3] == (size, size):
+        return dataset
+    rows = range(len(dataset.labels))
+    annotations = lambda row: {k: v[row] for k, v in dataset.annotations.items()}
+    examples = [
+        data.resize(dataset.inputs[row], annotations(row), shape=(size, size))
+        for row in rows
+    ]
+    stacked = {k: np.stack([e[1][k] for e in examples]) for k in dataset.annotations}
+    inputs = np.stack([inputs for inputs, _ in examples])
+    return dataset._replace(inputs=inputs, annotations=stacked)
 
 
 def blanked(dataset: data.Dataset) -> data.Dataset:

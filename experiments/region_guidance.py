@@ -8,7 +8,7 @@ more than their label), and with two limits: the same network without the correl
 and one that never sees anything outside the box.
 
     python -m experiments.region_guidance
-    python -m experiments.region_guidance --seeds 5 --dataset mnist10k --num-steps 1200
+    python -m experiments.region_guidance --seeds 5 --dataset mnist10k
 
 An arm is `term`, `term=weight`, `term@annotation` or both: energy_cam=5@strokes. Where
 no weight is given, it is that of the pilot, and so is the warm-up
@@ -22,56 +22,32 @@ from typing import NamedTuple
 
 import optax
 
-from experiments import arms, common, region_data, region_measures, region_report
+from experiments import (
+    arms,
+    common,
+    optimizers,
+    region_data,
+    region_measures,
+    region_pilot,
+    region_report,
+)
 from xguide_jax import attributions, guidance, losses, models, ops
 from xguide_jax.types import Array, GuidanceTerm, Terms
 
 NAME = "region_guidance"
-ARMS = (
-    "unguided",
-    "energy_cam", "l1_cam", "ppce_cam", "rrr_star_cam",
-    "energy_input", "l1_input", "ppce_input", "rrr_star_input", "right_reasons",
-    "region_contrast", "region_consistency", "swapped", "energy_cam@random",
-    "region_consistency@random", "oracle", "blanked",
-)  # fmt: skip
-
-
-class Chosen(NamedTuple):
-    """What the pilot chose for a term."""
-
-    weight: float
-    warmup: float
-
-
-# See the results. `_raw` explains the logit as it is, as published.
-PILOT = {
-    "energy_cam": Chosen(5.0, 0.1),
-    "energy_cam@random": Chosen(2.0, 0.3),
-    "energy_cam_raw": Chosen(5.0, 0.1),
-    "l1_cam": Chosen(15.0, 0.1),
-    "ppce_cam": Chosen(0.1, 0.1),
-    "rrr_star_cam": Chosen(1.0, 0.0),
-    "energy_input": Chosen(1.0, 0.1),
-    "l1_input": Chosen(5.0, 0.1),
-    "ppce_input": Chosen(0.03, 0.1),
-    "rrr_star_input": Chosen(0.03, 0.1),
-    "right_reasons": Chosen(0.3, 0.1),
-    "region_contrast": Chosen(3.0, 0.0),
-    "region_consistency": Chosen(15.0, 0.0),
-    "region_consistency@random": Chosen(1.0, 0.0),
-    "swapped": Chosen(10.0, 0.3),
-}
-TERMS = tuple(name for name in PILOT if "@" not in name)
+TERMS = tuple(name for name in region_pilot.CHOSEN if "@" not in name)
+# Every term and, but for the published form of one, its own random boxes.
+ARMS = ("unguided", *region_pilot.CHOSEN, "oracle", "blanked")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(region_data.DigitsConfig):
     """Flags of region guidance."""
 
-    num_steps: int = 1000
+    num_steps: int = 450
     batch_size: int = 32
     log_every: int = 50
-    save_every: int = 500
+    save_every: int = 450
     arms: tuple[str, ...] = ARMS
     """Which arms to train, in this order."""
     rho: float = region_data.CORRELATION
@@ -79,8 +55,10 @@ class Config(region_data.DigitsConfig):
     warmup: float | None = None
     """Fraction of the steps over which a term's weight grows from 0; None is the
     pilot's for that term."""
-    learning_rate: float = 3e-3
-    """Of Adam."""
+    image_size: int = 32
+    """Pixels a side; images are made with 48."""
+    learning_rate: float = 0.05
+    """Of Muon, for the convolutions; Adam has 0.003 for the rest."""
     num_evaluated: int = 256
     """Test images that are explained."""
     num_points: int = 16
@@ -118,7 +96,7 @@ def parse(text: str) -> Arm:
     region_data.check_annotation(annotation)
     if name not in TERMS:
         return Arm(name, None, annotation)
-    chosen = PILOT.get(f"{name}@{annotation}", PILOT[name])
+    chosen = region_pilot.of(name, annotation)
     return Arm(
         name, float(weight) if weight else chosen.weight, annotation, chosen.warmup
     )
@@ -231,12 +209,18 @@ def run_experiment(config: Config) -> None:
       config: the flags.
 
     Raises:
-      ValueError: for an arm that `parse` refuses, or a `warmup` that is no fraction.
+      ValueError: for an arm that `parse` refuses, a `warmup` that is no fraction,
+        or an `image_size` that the network does not divide.
     """
     for arm in config.arms:
         parse(arm)
     if config.warmup is not None and not 0 <= config.warmup <= 1:
         raise ValueError(f"`warmup` (={config.warmup}) must lie in [0, 1].")
+    if config.image_size < 4 or config.image_size % 4:
+        raise ValueError(
+            f"`image_size` (={config.image_size}) must be a positive multiple of 4, by "
+            "which the strides of the network divide it."
+        )
     run = common.open_run(config, name=NAME)
     arms.finish_run(
         run,
@@ -259,7 +243,9 @@ def train_and_measure(
     source = region_data.digits(config.dataset, config.data_dir)
     # All arms of a seed share their data but for the two limits.
     make = functools.lru_cache(maxsize=2)(
-        lambda rho, seed: region_data.make_parts(source, rho=rho, seed=seed)
+        lambda rho, seed: region_data.make_parts(
+            source, rho=rho, seed=seed, size=config.image_size
+        )
     )
     network = models.SmallCNN(num_classes=2, strides=(2, 2, 1))
     apply_fn = models.linen_apply_fn(network)
@@ -276,7 +262,7 @@ def train_and_measure(
             parts.train.inputs,
             seed=seed,
             batch_at=arms.batch_sampler(parts.train, config, seed=seed),
-            optimizer=optax.adam(config.learning_rate),
+            optimizer=optimizers.muon(config.learning_rate, num_steps=config.num_steps),
         )
         state, rate = arms.train_arm(
             run, name, terms_of(arm, config), problem, seed=seed

@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import region_data, region_guidance, region_measures, region_report
+from experiments import (
+    region_data,
+    region_guidance,
+    region_measures,
+    region_pilot,
+    region_report,
+)
 from xguide_jax import data
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -28,6 +34,28 @@ def test_parts_share_no_digit_and_tests_share_their_places(parts):
     assert not np.array_equal(parts.balanced.inputs, parts.in_distribution.inputs)
     first = parts.train.annotations["boxes"][:10]
     assert not np.array_equal(parts.validation.annotations["boxes"], first)
+
+
+def test_smaller_images_keep_what_lies_where(parts):
+    source = data.take(data.digits(), np.arange(0, 5000, 50))
+    small = region_data.make_parts(source, rho=0.9, seed=3, size=32)
+    for part, whole in zip(small, parts, strict=True):
+        assert part.inputs.shape == (len(whole.labels), 32, 32, 1)
+        np.testing.assert_array_equal(part.labels, whole.labels)
+        found, true = part.annotations, whole.annotations
+        np.testing.assert_array_equal(found["groups"], true["groups"])
+        # 28 pixels of 48 touch 19 or 20 cells of 32.
+        assert set(found["region"].sum((1, 2))) <= {361, 380, 400}
+        for box, region, old in zip(
+            found["boxes"][:, 0], found["region"], true["boxes"][:, 0], strict=True
+        ):
+            assert np.abs(box - old * 32 / 48).max() < 1
+            x0, y0, x1, y1 = box.astype(int)
+            assert region[y0:y1, x0:x1].all()
+            assert region.sum() == (x1 - x0) * (y1 - y0)
+        assert (found["strokes"] <= found["region"]).all()
+        mean = lambda images: images.mean(axis=(1, 2, 3))
+        np.testing.assert_allclose(mean(part.inputs), mean(whole.inputs), atol=1e-5)
 
 
 def test_blanked_images_keep_their_box_and_nothing_else(parts):
@@ -57,14 +85,14 @@ def test_annotations_are_what_their_names_say(parts):
 
 def test_names_of_arms():
     parse = region_guidance.parse
-    pilot = region_guidance.PILOT
+    pilot = region_pilot.CHOSEN
     assert parse("energy_cam=2.5@strokes")[:3] == ("energy_cam", 2.5, "strokes")
     assert parse("unguided") == ("unguided", None, "boxes", 0.0)
     weight, warmup = pilot["right_reasons"]
     assert parse("right_reasons@1%") == ("right_reasons", weight, "1%", warmup)
     # The control has its own.
     assert parse("energy_cam@random")[1] == pilot["energy_cam@random"].weight
-    assert parse("swapped@random")[1] == pilot["swapped"].weight
+    assert parse("energy_cam_raw@random")[1] == pilot["energy_cam_raw"].weight
     with pytest.raises(ValueError, match="`arms` holds 'energie'; there are"):
         parse("energie")
     for annotation in ("boxs", "%", "-1%", "101%"):
@@ -90,6 +118,12 @@ def test_a_weight_grows_over_the_warmup_of_its_term_unless_told_otherwise(monkey
     for warmup in (-0.1, 1.1, float("nan")):
         config = region_guidance.Config(warmup=warmup)
         with pytest.raises(ValueError, match=r"`warmup` \(=.*\) must lie in \[0, 1\]"):
+            region_guidance.run_experiment(config)
+    for size in (0, 30):
+        config = region_guidance.Config(image_size=size)
+        with pytest.raises(
+            ValueError, match=r"`image_size` \(=.*\) must be a positive"
+        ):
             region_guidance.run_experiment(config)
 
 
@@ -202,7 +236,7 @@ def test_runs_reports_and_goes_on(tmp_path, capsys, monkeypatch):
     assert set(numbers) == set(ARMS)
     assert numbers["unguided"][0]["weight"] == 0
     guided = numbers["energy_cam@10%"][0]
-    assert (guided["weight"], guided["warmup"]) == region_guidance.PILOT["energy_cam"]
+    assert (guided["weight"], guided["warmup"]) == region_pilot.CHOSEN["energy_cam"]
     for (measured,) in numbers.values():
         assert 0 <= measured["worst_group"] <= measured["group_balanced"] <= 1
         assert sum(measured[f"count/{g}"] for g in range(4)) == 100
