@@ -182,6 +182,25 @@ def test_localisation_by_hand(parts):
     np.testing.assert_allclose(numbers["epg/x/strokes"], share.mean(), rtol=1e-6)
 
 
+def test_the_threshold_is_the_best_one_of_the_held_out_maps(parts):
+    def drawn(part, outside):
+        box = part.annotations["region"]
+        maps = np.where(box, 1.0, 0.0)
+        maps[:, :, ::2][~box[:, :, ::2]] = outside
+        return jnp.asarray(maps, jnp.float32)
+
+    test, held_out = parts.balanced, parts.validation
+    at = lambda level: region_measures.localisation(
+        "x", drawn(test, level), test, (drawn(held_out, 0.5), held_out)
+    )
+    # 0.5 is the first threshold that leaves out everything outside.
+    assert at(0.5)["threshold/x"] == 0.5
+    assert at(0.5)["iou/x"] == 1
+    # The test is not asked: what would be best there is 0.7.
+    assert at(0.7)["threshold/x"] == 0.5
+    assert at(0.7)["iou/x"] < 0.6
+
+
 def test_two_sets_explained_at_once_come_back_as_two():
     pixels = np.arange(5.0)[:, None, None, None] * np.ones((1, 2, 2, 1))
     make = lambda part: data.Dataset(pixels[part], np.arange(5)[part], ("a", "b"))
