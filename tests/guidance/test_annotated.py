@@ -103,3 +103,17 @@ def test_shapes_must_be_those_documented():
         annotated.region_of({"region": jnp.ones((3, 2, 4, 1))})
     with pytest.raises(AssertionError, match="shape"):
         annotated.region_of({"region": REGION, "region_valid": jnp.ones((3, 1), bool)})
+
+
+def test_what_is_explained_is_the_label_unless_targets_say_otherwise():
+    labels, targets = jnp.array([0, 1]), jnp.array([2, 0])
+    np.testing.assert_array_equal(annotated.targets_of({"labels": labels}), labels)
+    both = {"labels": jnp.ones((2, 3), int), "targets": targets}
+    np.testing.assert_array_equal(annotated.targets_of(both), targets)
+
+
+def test_multi_hot_labels_do_not_say_what_is_explained():
+    with pytest.raises(ValueError, match=r"\(2, 3\).*'targets' \[B\]"):
+        annotated.targets_of({"labels": jnp.ones((2, 3), int)})
+    with pytest.raises(ValueError, match="'targets' or 'labels'"):
+        annotated.targets_of({"inputs": jnp.ones((2, 3))})

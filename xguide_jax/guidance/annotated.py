@@ -64,6 +64,32 @@ def annotations_of(batch: Batch) -> tuple[Array, Array]:
     raise _missing(("'annotations'", "'region'", "'boxes' with 'boxes_valid'"), batch)
 
 
+def targets_of(batch: Batch) -> Array:
+    """The class of each example that is explained.
+
+    Args:
+      batch: with 'targets' [B] or, where the class that is explained is the label, with
+        'labels' [B].
+
+    Returns:
+      integer [B].
+
+    Raises:
+      ValueError: if the batch has neither, or has multi-hot 'labels' [B, C] alone.
+    """
+    if "targets" in batch:
+        return batch["targets"]
+    if "labels" not in batch:
+        raise _missing(("'targets'", "'labels'"), batch)
+    labels = batch["labels"]
+    if labels.ndim != 1:
+        raise ValueError(
+            f"`labels` of shape {labels.shape} are not one class an example: give the "
+            "one that is explained as 'targets' [B]."
+        )
+    return labels
+
+
 def present(batch: Batch) -> Array:
     """Which examples are no padding: statistics of a batch count only those.
 

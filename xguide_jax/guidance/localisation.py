@@ -65,7 +65,7 @@ def localisation(
         function, point = explained.function_and_point(
             context, layer=layer, explain_in=explain_in
         )
-        maps = explainer(function, point, context.batch["labels"])
+        maps = explainer(function, point, annotated.targets_of(context.batch))
         if maps.ndim == 4:
             maps = jnp.sum(maps, axis=-1)
         _, h, w = maps.shape

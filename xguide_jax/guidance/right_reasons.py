@@ -48,7 +48,7 @@ def right_for_right_reasons(
             context, layer=None, explain_in=explain_in
         )
         gradient = attributions.input_gradient(
-            function, point, context.batch["labels"], score_fn=score_fn
+            function, point, annotated.targets_of(context.batch), score_fn=score_fn
         )
         irrelevant = 1 - jax.lax.stop_gradient(region)[..., None]
         values = losses.right_for_right_reasons(gradient, irrelevant)

@@ -78,7 +78,7 @@ def normalised_cam(
         head_fn, features = explained.function_and_point(
             context, layer=layer, explain_in=explain_in
         )
-        labels = context.batch["labels"]
+        labels = annotated.targets_of(context.batch)
         weights = attributions.grad_cam_weights(
             head_fn, features, labels, score_fn=score_fn
         )

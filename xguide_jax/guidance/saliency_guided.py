@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import attributions, losses, ops
-from xguide_jax.guidance import base, explained
+from xguide_jax.guidance import annotated, base, explained
 from xguide_jax.types import (
     Array,
     FillFn,
@@ -108,7 +108,7 @@ def _by_a_pass_of_its_own(
     function, point = explained.function_and_point(
         context, layer=None, explain_in=explain_in
     )
-    labels = context.batch["labels"]
+    labels = annotated.targets_of(context.batch)
     return attributions.input_gradient(function, point, labels, score_fn=score_fn)
 
 
