@@ -200,3 +200,69 @@ def test_masks_of_boxes_are_those_that_terms_rasterise(seed):
     assert masks.dtype == bool
     expected = ops.rasterise_boxes(boxes, valid, shape=(6, 9))
     np.testing.assert_array_equal(masks, np.asarray(expected) != 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int64])
+def test_boxes_of_whole_numbers_cover_what_those_of_float64_do(dtype):
+    boxes = np.array([[[1, 0, 4, 2], [0, 0, 0, 0]], [[2, 3, 9, 6], [5, 1, 6, 2]]])
+    valid = np.array([[True, True], [True, False]])
+    masks, wider = (
+        [function(boxes.astype(kind)) for kind in (dtype, np.float64)]
+        for function in (
+            lambda boxes: data.box_masks(boxes, valid, shape=(6, 9)),
+            # A margin of 3 columns goes below 0, where unsigned numbers wrap around.
+            lambda boxes: data.dilate_boxes(boxes, fraction=1.0, shape=(6, 9)),
+        )
+    )
+    assert masks[0].dtype == bool
+    np.testing.assert_array_equal(*masks)
+    assert wider[0].dtype == dtype
+    np.testing.assert_array_equal(*wider)
+    assert wider[0][0, 0].tolist() == [0, 0, 7, 4]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int32])
+def test_an_inverted_box_is_refused_and_not_taken_for_an_empty_one(dtype):
+    boxes = np.array([[[0, 0, 2, 2], [3, 0, 1, 2]]], dtype)
+    message = r"`boxes`\[0, 1\] .* must be finite and have x0 <= x1 and y0 <= y1"
+    with pytest.raises(ValueError, match=message):
+        data.box_masks(boxes, np.ones((1, 2), bool), shape=(4, 4))
+    with pytest.raises(ValueError, match=message):
+        data.dilate_boxes(boxes, fraction=0.1, shape=(4, 4))
+    # As padding it may hold anything.
+    first = data.box_masks(boxes, np.array([[True, False]]), shape=(4, 4))
+    assert first.sum() == 4
+    with pytest.raises(ValueError, match="must be finite"):
+        data.box_masks(np.full((1, 1, 4), np.nan), np.ones((1, 1), bool), shape=(4, 4))
+
+
+def test_validity_is_bool_and_one_a_box():
+    boxes = np.zeros((2, 3, 4))
+    for kind in (np.float32, np.int64):
+        with pytest.raises(ValueError, match=r"`valid` .* must be bool"):
+            data.box_masks(boxes, np.ones((2, 3), kind), shape=(4, 4))
+    for shape in [(2, 1), (1, 3), (2,)]:  # the first two would be broadcast
+        with pytest.raises(ValueError, match=r"must be \[N, boxes, 4\] and \[N, boxes"):
+            data.box_masks(boxes, np.ones(shape, bool), shape=(4, 4))
+
+
+def test_signs_and_void_are_not_resized_as_if_they_were_inside():
+    for value in (-1.0, np.nan):
+        mask = np.zeros((4, 4))
+        mask[1, 1] = value
+        with pytest.raises(ValueError, match=r"at least 0; `data.resize` keeps signs"):
+            data.resize_mask(mask, shape=(2, 2))
+
+
+@pytest.mark.parametrize("value", [255, -1, np.nan, 1.5])
+def test_the_annotator_refuses_masks_whose_truth_no_metric_reads(value):
+    with pytest.raises(ValueError, match=r"`masks` must lie in \[0, 1\].*labels"):
+        data.corrupt_masks(np.random.default_rng(0), np.full((1, 4, 4), value))
+    with pytest.raises(ValueError, match=r"\(4, 4\) must be \[N, H, W\]"):
+        data.corrupt_masks(np.random.default_rng(0), np.ones((4, 4)))
+
+
+@pytest.mark.parametrize("fraction", [np.nan, np.inf])
+def test_a_margin_that_is_no_number_is_refused(fraction):
+    with pytest.raises(ValueError, match=r"`fraction` .* must be at least 0"):
+        data.dilate_boxes(np.zeros((1, 4)), fraction=fraction, shape=(9, 9))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xguide_jax.data import datasets
+from xguide_jax.data import datasets, shapes
 
 
 class SimulatedAnnotations(NamedTuple):
@@ -43,7 +43,7 @@ def corrupt_masks(
 
     Args:
       rng: where the errors come from.
-      masks: [N, H, W], non-zero inside.
+      masks: [N, H, W] in [0, 1], non-zero inside.
       shift: the largest displacement in pixels.
       dilate: the largest growth on each side in pixels.
       erode: the largest loss on each side in pixels; the image border does not erode.
@@ -54,8 +54,16 @@ def corrupt_masks(
       them are valid, and a copy of the truth.
 
     Raises:
-      ValueError: if a number of pixels is negative or `drop` no probability.
+      ValueError: if a number of pixels is negative, `drop` no probability, or `masks`
+        are not [N, H, W] or hold what is neither 0, 1 nor a share between.
     """
+    if masks.ndim != 3:
+        raise ValueError(f"`masks` of shape {masks.shape} must be [N, H, W].")
+    if not np.all((masks >= 0) & (masks <= 1)):
+        raise ValueError(
+            "`masks` must lie in [0, 1], for the truth is kept as it is; "
+            "`data.region_from_labels` makes that of labels and of 0 and 255."
+        )
     for name, pixels in {"shift": shift, "dilate": dilate, "erode": erode}.items():
         if pixels < 0:
             raise ValueError(f"`{name}` (={pixels}) must be at least 0 pixels.")
@@ -88,17 +96,20 @@ def dilate_boxes(
       [..., 4], the dtype of `boxes`; empty boxes (padding) stay empty.
 
     Raises:
-      ValueError: if `fraction` is negative.
+      ValueError: if `fraction` is negative, a box is inverted or not finite, or its
+        dtype cannot hold the result.
 
     Source: Rao et al., "Studying How to Efficiently and Effectively Guide Models with
       Explanations", ICCV 2023, and its public code, which clips at W - 1 and H - 1;
       here the last row and column can be covered.
     """
     height, width = shape
-    margin = _margins(boxes, fraction)
-    wider = np.concatenate([boxes[..., :2] - margin, boxes[..., 2:] + margin], axis=-1)
+    _check_boxes(boxes)
+    signed = _signed(boxes)
+    margin = _margins(signed, fraction)
+    wider = np.concatenate([signed[..., :2] - margin, signed[..., 2:] + margin], -1)
     limits = np.array([width, height, width, height])
-    return np.clip(wider, 0, limits).astype(boxes.dtype)
+    return shapes.held(np.clip(wider, 0, limits), boxes.dtype)
 
 
 def dilate_mask(mask: np.ndarray, boxes: np.ndarray, *, fraction: float) -> np.ndarray:
@@ -118,10 +129,10 @@ def dilate_mask(mask: np.ndarray, boxes: np.ndarray, *, fraction: float) -> np.n
       has the largest.
 
     Raises:
-      ValueError: if `fraction` is negative.
+      ValueError: if `fraction` is negative, or as `box_masks`.
     """
     grown = np.zeros(mask.shape, bool)
-    margins = _margins(boxes, fraction)
+    margins = _margins(_signed(boxes), fraction)
     each = box_masks(boxes[:, None], np.ones((len(boxes), 1), bool), shape=mask.shape)
     for box, (dx, dy) in zip(each, margins, strict=True):
         near_rows, near_columns = (
@@ -173,7 +184,19 @@ def box_masks(
 
     Returns:
       bool [N, H, W].
+
+    Raises:
+      ValueError: if the shapes are others, `valid` is not bool, or a valid box is
+        inverted (x1 < x0 or y1 < y0) or not finite.
     """
+    if boxes.ndim != 3 or boxes.shape[-1] != 4 or valid.shape != boxes.shape[:2]:
+        raise ValueError(
+            f"`boxes` {boxes.shape} and `valid` {valid.shape} must be [N, boxes, 4] "
+            "and [N, boxes]."
+        )
+    if valid.dtype != bool:
+        raise ValueError(f"`valid` ({valid.dtype}) must be bool.")
+    _check_boxes(boxes, valid)
     x0, y0, x1, y1 = np.moveaxis(boxes[..., None], -2, 0)
     rows, columns = np.arange(shape[0]), np.arange(shape[1])
     in_rows = (y0 <= rows) & (rows < y1) & valid[..., None]
@@ -189,17 +212,23 @@ def resize_mask(mask: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
     side of the annotation: masks grow by up to one cell.
 
     Args:
-      mask: [..., H, W], non-zero inside.
+      mask: [..., H, W], above 0 inside and 0 outside.
       shape: `(h, w)` of the new grid.
 
     Returns:
       [..., h, w] of 0 and 1, the dtype of `mask`.
 
     Raises:
-      ValueError: if `shape` holds no cell.
+      ValueError: if `shape` holds no cell, or the mask what is neither inside nor
+        outside: a negative number (a sign, void) or NaN.
     """
-    if min(shape) < 1:
+    if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"`shape` (={shape}) must be two positive numbers, (h, w).")
+    if mask.ndim < 2 or not np.all(mask >= 0):
+        raise ValueError(
+            f"`mask` of shape {mask.shape} must be [..., H, W] and at least 0; "
+            "`data.resize` keeps signs and `data.region_from_labels` leaves void out."
+        )
     rows = _overlap(mask.shape[-2], shape[0])
     columns = _overlap(mask.shape[-1], shape[1])
     touching = rows @ (mask != 0).astype(np.float32) @ columns.T
@@ -208,10 +237,27 @@ def resize_mask(mask: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
 
 def _margins(boxes: np.ndarray, fraction: float) -> np.ndarray:
     """[..., 2]: how much wider and higher a dilated box is on each side, in pixels."""
-    if fraction < 0:
+    if not 0 <= fraction < np.inf:
         raise ValueError(f"`fraction` (={fraction}) must be at least 0.")
     # 0.29 * 100 is 28.999...; the small number keeps what is whole.
     return np.floor(fraction * (boxes[..., 2:] - boxes[..., :2]) + 1e-6)
+
+
+def _signed(boxes: np.ndarray) -> np.ndarray:
+    """Boxes that can be subtracted: an unsigned 3 - 5 is 254."""
+    return boxes if boxes.dtype.kind == "f" else boxes.astype(np.float64)
+
+
+def _check_boxes(boxes: np.ndarray, valid: np.ndarray | None = None) -> None:
+    used = np.ones(boxes.shape[:-1], bool) if valid is None else valid
+    right = np.all(np.isfinite(boxes), axis=-1)
+    right &= np.all(boxes[..., :2] <= boxes[..., 2:], axis=-1)
+    if np.any(used & ~right):
+        place = tuple(np.argwhere(used & ~right)[0].tolist())
+        raise ValueError(
+            f"`boxes`{list(place)} (={boxes[place].tolist()}) must be finite and have "
+            "x0 <= x1 and y0 <= y1."
+        )
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,9 +1,11 @@
 """Known moves of one image and of all that is annotated on it: each moves both.
 
-What is annotation in space is recognised by name and shape: names that end in 'boxes'
-hold `(x0, y0, x1, y1)` in pixels, half open, and other arrays that begin with `[H, W]`
-are maps. Everything else (a group, a token mark) is left alone. After each move the
-boxes that covered a region cover the moved one, pixel by pixel.
+What is annotation in space is recognised by name and shape, as `data.shapes` has it:
+'boxes' hold `(x0, y0, x1, y1)` in pixels, half open; 'region', 'strokes' and the like,
+and other arrays that begin with `[H, W]`, are maps. Everything else (a group, a token
+mark) is left alone. After each move the boxes that covered a region cover the moved
+one, pixel by pixel. Maps of another shape than their image are refused, never moved by
+halves.
 """
 
 import functools
@@ -12,6 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from xguide_jax.data import annotations as masks
+from xguide_jax.data import shapes
 
 Annotations = dict[str, np.ndarray]
 Example = tuple[np.ndarray, Annotations]
@@ -32,12 +35,16 @@ def flip_horizontally(
 
     Returns:
       inputs and annotations, shapes and dtypes unchanged.
+
+    Raises:
+      ValueError: if an annotation does not fit the image, or a box its own dtype.
     """
+    shapes.check_example(inputs, annotations)
     width = inputs.shape[1]
 
     def flip_boxes(boxes: np.ndarray) -> np.ndarray:
-        x0, y0, x1, y1 = np.moveaxis(np.ceil(boxes), -1, 0)
-        return np.stack([width - x1, y0, width - x0, y1], axis=-1).astype(boxes.dtype)
+        x0, y0, x1, y1 = np.moveaxis(np.ceil(boxes.astype(np.float64)), -1, 0)
+        return shapes.held(np.stack([width - x1, y0, width - x0, y1], -1), boxes.dtype)
 
     def flip_map(values: np.ndarray) -> np.ndarray:
         return values[:, ::-1]
@@ -69,8 +76,21 @@ def shift(
 
     Returns:
       inputs and annotations, shapes and dtypes unchanged.
+
+    Raises:
+      ValueError: if nothing of the image would be left, the dtype of the inputs cannot
+        hold `pad_value`, an annotation does not fit the image, or a box its own dtype.
     """
+    shapes.check_example(inputs, annotations)
     height, width = inputs.shape[:2]
+    for name, pixels, size in (("dy", dy, height), ("dx", dx, width)):
+        if not abs(pixels) < size:
+            raise ValueError(
+                f"`{name}` (={pixels}) must lie in {1 - size} .. {size - 1} for an "
+                f"image of {(height, width)}."
+            )
+    if inputs.dtype.kind in "iub" and not shapes.can_hold(inputs.dtype, pad_value):
+        raise ValueError(f"`pad_value` (={pad_value}) must fit {inputs.dtype} inputs.")
 
     def shift_boxes(boxes: np.ndarray) -> np.ndarray:
         limits = np.array([width, height, width, height])
@@ -78,7 +98,7 @@ def shift(
         moved = np.clip(boxes, 0, limits) + np.array([dx, dy, dx, dy])
         moved = np.clip(moved, 0, limits)
         kept = _covers_a_pixel(moved)[..., None]
-        return np.where(kept, moved, 0).astype(boxes.dtype)
+        return shapes.held(np.where(kept, moved, 0), boxes.dtype)
 
     def shift_map(values: np.ndarray) -> np.ndarray:
         return _shift_map(values, dy, dx, 0)
@@ -108,10 +128,13 @@ def resize(
       dtypes unchanged.
 
     Raises:
-      ValueError: if `shape` holds no cell.
+      ValueError: if `shape` holds no cell, an annotation does not fit the image, a map
+        holds anything else, or a box does not fit its own dtype.
     """
-    if min(shape) < 1:
+    if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"`shape` (={shape}) must be two positive numbers, (h, w).")
+    shapes.check_example(inputs, annotations)
+    _check_signs(annotations, inputs)
     resized = _in_space(
         annotations,
         inputs,
@@ -146,10 +169,11 @@ def dilate(
       covers no pixel of the image becomes 0 and, in 'boxes_valid', False.
 
     Raises:
-      ValueError: if `fraction` is negative.
+      ValueError: if `fraction` is negative, or an annotation does not fit the image.
 
     Source: the dilated boxes of Rao et al., ICCV 2023; to masks the extension is ours.
     """
+    shapes.check_example(inputs, annotations)
     shape = inputs.shape[:2]
     dilated = dict(annotations)
     region, boxes = dilated.get("region"), dilated.get("boxes")
@@ -158,8 +182,9 @@ def dilate(
         # A margin must not bring in what was drawn outside the image.
         covers = _covers_a_pixel(np.clip(boxes, 0, [*shape[::-1], *shape[::-1]]))
         drawn = boxes[covers & dilated.get("boxes_valid", True)]
-        wider = masks.dilate_boxes(boxes, fraction=fraction, shape=shape)
-        dilated["boxes"] = np.where(covers[..., None], wider, 0).astype(boxes.dtype)
+        # What is no box may hold anything, also what `dilate_boxes` refuses.
+        inside = np.where(covers[..., None], boxes, 0).astype(boxes.dtype)
+        dilated["boxes"] = masks.dilate_boxes(inside, fraction=fraction, shape=shape)
     if region is not None and drawn is not None:
         dilated["region"] = masks.dilate_mask(region, drawn, fraction=fraction)
     return inputs, _still_valid(dilated)
@@ -174,13 +199,27 @@ def _in_space(
     moved = {}
     for name, value in annotations.items():
         array = np.asarray(value)
-        if name.endswith("boxes"):
+        if shapes.is_boxes(name, array):
             moved[name] = move_boxes(array)
         elif array.ndim >= 2 and array.shape[:2] == inputs.shape[:2]:
             moved[name] = move_map(array)
         else:
             moved[name] = array
     return moved
+
+
+def _check_signs(annotations: Mapping[str, np.ndarray], inputs: np.ndarray) -> None:
+    """Other values, such as 255, class numbers or shares, would silently become 1."""
+    for name, value in annotations.items():
+        array = np.asarray(value)
+        if array.ndim < 2 or array.shape[:2] != inputs.shape[:2]:
+            continue
+        other = array[(array != 0) & (np.abs(array) != 1)]
+        if other.size and not shapes.is_boxes(name, array):
+            raise ValueError(
+                f"`{name}` (={other[0]}) must hold 0 and 1, or -1, 0 and 1, to be "
+                "resized; `data.region_from_labels` makes that of labels."
+            )
 
 
 def _resize_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -200,7 +239,8 @@ def _resize_boxes(
     corners = np.clip(np.ceil(boxes).reshape(*boxes.shape[:-1], 2, 2), 0, pixels)
     first, end = corners[..., 0, :] * cells, corners[..., 1, :] * cells
     resized = np.concatenate([first // pixels, -(-end // pixels)], axis=-1)
-    return np.where(_covers_a_pixel(boxes)[..., None], resized, 0).astype(boxes.dtype)
+    kept = np.where(_covers_a_pixel(boxes)[..., None], resized, 0)
+    return shapes.held(kept, boxes.dtype)
 
 
 @functools.lru_cache(maxsize=64)

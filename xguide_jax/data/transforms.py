@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from xguide_jax.data import spatial
+from xguide_jax.data import shapes, spatial
 
 
 def transform_together(
@@ -53,13 +53,17 @@ def transform_together(
 
     Raises:
       ValueError: if `dilation` is negative, if `shape` holds no cell, or if `pad_crop`
-        is negative or not less than the result is wide and high.
+        is negative or not less than the result is wide and high; if an annotation has
+        not the image's height and width (`resize_mask` brings a mask of the image to
+        them), or the image not its channels last. What is looked at does not depend on
+        what is drawn.
     """
-    height, width = shape or inputs.shape[:2]
-    if dilation < 0:
+    shapes.check_example(inputs, annotations)
+    if not 0 <= dilation < np.inf:
         raise ValueError(f"`dilation` (={dilation}) must be at least 0.")
-    if min(height, width) < 1:
+    if shape is not None and (len(shape) != 2 or min(shape) < 1):
         raise ValueError(f"`shape` (={shape}) must be two positive numbers, (h, w).")
+    height, width = inputs.shape[:2] if shape is None else shape
     if not 0 <= pad_crop < min(height, width):
         raise ValueError(
             f"`pad_crop` (={pad_crop}) must lie in 0 .. {min(height, width) - 1}."
