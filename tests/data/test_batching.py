@@ -220,3 +220,59 @@ def test_closing_early_ends_the_thread(size, used):
 def test_prefetching_refuses_to_hold_nothing():
     with pytest.raises(ValueError, match=r"`size` .=0. must be at least 1"):
         data.prefetch([1], size=0)
+
+
+def test_an_augmentation_may_add_an_annotation_and_none_is_dropped():
+    def augment(rng, inputs, annotations):
+        return inputs, {**annotations, "mean": inputs.mean()}
+
+    batch = data.make_batch(_dataset(9), [5, 2], augment=augment, seed=0, step=0)
+    assert batch["mean"].tolist() == [5, 2]
+    assert batch["region"].shape == (2, 4, 4)
+
+
+def test_an_augmentation_that_makes_examples_of_two_kinds_is_refused():
+    def crops(rng, inputs, annotations):
+        size = 3 if inputs[0, 0, 0] == 2 else 4
+        return inputs[:size], {"region": annotations["region"][:size]}
+
+    def forgets(rng, inputs, annotations):
+        return inputs, annotations if inputs[0, 0, 0] == 5 else {}
+
+    for augment in (crops, forgets):
+        message = r"`augment` must make examples of one kind: example 2 has .*example 5"
+        with pytest.raises(ValueError, match=message):
+            data.make_batch(_dataset(9), [5, 2], augment=augment, seed=0, step=0)
+
+
+def test_a_mask_of_examples_draws_the_noise_of_their_numbers():
+    augment = functools.partial(data.transform_together, flip=True, pad_crop=2)
+    batches = [
+        data.make_batch(_dataset(9), rows, augment=augment, seed=0, step=0)["region"]
+        for rows in (np.array([1, 5, 8]), np.isin(np.arange(9), [1, 5, 8]))
+    ]
+    np.testing.assert_array_equal(*batches)
+
+
+@pytest.mark.parametrize("name", ["inputs", "labels"])
+def test_an_annotation_does_not_take_the_place_of_inputs_or_labels(name):
+    dataset = _dataset(9)._replace(annotations={name: np.zeros(9)})
+    message = rf"annotations must not be called \['{name}'\]"
+    with pytest.raises(ValueError, match=message):
+        data.make_batch(dataset, [0], seed=0, step=0)
+    with pytest.raises(ValueError, match=message):
+        data.validate(dataset)
+
+
+def test_a_step_between_two_steps_is_refused():
+    with pytest.raises(TypeError, match="integer"):
+        data.batch_indices(9, batch_size=4, seed=0, step=1.5)
+
+
+def test_multi_hot_labels_are_batched_as_they_are():
+    labels = np.eye(9, dtype=np.uint8)
+    dataset = _dataset(9)._replace(labels=labels)
+    batch = data.make_batch(dataset, np.array([5, 2]), seed=0, step=0)
+    np.testing.assert_array_equal(batch["labels"], labels[[5, 2]])
+    (_, last) = data.eval_batches(dataset, batch_size=5)
+    np.testing.assert_array_equal(last["labels"], labels[[5, 6, 7, 8, 8]])

@@ -38,6 +38,28 @@ def test_take_accepts_a_mask_and_refuses_an_index_outside():
         data.take(_dataset(), np.array([10]))
 
 
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        ([3, -1], r"`indices` \(=-1, at 1\) must lie in 0 .. 9"),
+        ([10], r"`indices` \(=10, at 0\) must lie in 0 .. 9"),
+        ([0.0, 1.0], r"`indices` \(float64 \(2,\)\) must be int \[K\] or bool \[10\]"),
+        ([[0, 1]], r"`indices` \(int64 \(1, 2\)\) must be int"),
+        ([True, False], r"`indices` \(bool \(2,\)\) must be int"),
+    ],
+)
+def test_take_refuses_what_numpy_would_count_from_the_end_or_broadcast(
+    indices, message
+):
+    with pytest.raises(IndexError, match=message):
+        data.take(_dataset(), np.array(indices))
+
+
+def test_taking_nothing_leaves_an_empty_data_set():
+    for nothing in ([], np.zeros(10, bool), np.zeros(0, int)):
+        assert data.take(_dataset(), nothing).inputs.shape == (0, 3, 2, 1)
+
+
 @pytest.mark.parametrize("num_examples", [1, 10, 11, 17])
 def test_a_split_is_disjoint_and_covers_everything(num_examples):
     parts = data.split(_dataset(num_examples), seed=0)
@@ -65,7 +87,9 @@ def test_the_split_and_the_first_epoch_of_one_seed_are_different_permutations():
     assert everything.labels.tolist() != epoch.tolist()
 
 
-@pytest.mark.parametrize("fractions", [(0.5, 0.4), (1.2, -0.2)])
+@pytest.mark.parametrize(
+    "fractions", [(0.5, 0.4), (1.2, -0.2), (np.nan, 1.0), (np.inf, -np.inf), ()]
+)
 def test_split_refuses_fractions_that_are_no_partition(fractions):
     with pytest.raises(ValueError, match=r"`fractions` .* must be at least 0 and sum"):
         data.split(_dataset(), seed=0, fractions=fractions)

@@ -23,7 +23,7 @@ from xguide_jax.data.batching import (
     make_batch,
     prefetch,
 )
-from xguide_jax.data.datasets import Dataset, split, take, validate, validate_batch
+from xguide_jax.data.datasets import Dataset, split, take
 from xguide_jax.data.decoys import (
     TEXTURED_MEAN,
     TEXTURED_STD,
@@ -43,6 +43,7 @@ from xguide_jax.data.tfds_sources import (
     tensorflow_datasets_regions,
 )
 from xguide_jax.data.transforms import transform_together
+from xguide_jax.data.validation import validate, validate_batch
 
 __all__ = (
     "MNIST_MEAN",

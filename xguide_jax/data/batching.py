@@ -5,6 +5,7 @@ would have got. `B` is the batch over all processes.
 """
 
 import functools
+import operator
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -71,7 +72,7 @@ def batch_indices(
         )
     if step < 0:
         raise ValueError(f"`step` (={step}) must be at least 0.")
-    epoch, batch = divmod(int(step), num_examples // batch_size)
+    epoch, batch = divmod(operator.index(step), num_examples // batch_size)
     share = batch_size // process_count
     start = batch * batch_size + process_index * share
     return _permutation(num_examples, seed, epoch)[start : start + share].copy()
@@ -92,29 +93,50 @@ def make_batch(
 
     Args:
       dataset: N examples.
-      indices: int [B] in 0 .. N - 1.
+      indices: int [B] in 0 .. N - 1, or bool [N].
       augment: changes the inputs and annotations of one example together, e.g.
         `functools.partial(transform_together, flip=True, pad_crop=4)`.
       seed: with `step`, decides the augmentation; nothing else.
       step: n >= 0.
 
     Returns:
-      'inputs' [B, ...], 'labels' int32 [B] and each annotation [B, ...].
+      'inputs' [B, ...], 'labels' [B] or multi-hot [B, C] as in the data set, and each
+      annotation [B, ...], those that `augment` adds to every example included.
+
+    Raises:
+      IndexError: as `take`.
+      ValueError: if an annotation is called 'inputs' or 'labels', or `augment` makes
+        examples of different shapes or with different annotations, naming the example.
     """
+    datasets.check_names(dataset)
     rows = datasets.take(dataset, indices)
+    # A mask picks examples, but their noise comes from their numbers.
+    numbers = np.arange(len(dataset.inputs))[indices]
     inputs, annotations = rows.inputs, dict(rows.annotations)
-    if augment is not None:
+    if augment is not None and len(numbers):
         examples = []
-        for row, index in enumerate(np.asarray(indices).tolist()):
+        for row, index in enumerate(numbers.tolist()):
             rng = datasets.generator(datasets.Stream.AUGMENTATION, seed, step, index)
             example = {name: values[row] for name, values in annotations.items()}
             examples.append(augment(rng, inputs[row], example))
-        inputs = np.stack([example[0] for example in examples])
-        annotations = {
-            name: np.stack([example[1][name] for example in examples])
-            for name in annotations
-        }
+        inputs, annotations = _stacked(examples, numbers)
     return {"inputs": inputs, "labels": rows.labels, **annotations}
+
+
+def _stacked(
+    examples: list[tuple[np.ndarray, Mapping[str, np.ndarray]]], indices: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """NumPy says of examples that do not fit together neither which nor why."""
+    rows = [{"inputs": inputs, **known} for inputs, known in examples]
+    shapes = [{name: np.shape(value) for name, value in row.items()} for row in rows]
+    for index, found in zip(indices.tolist(), shapes, strict=True):
+        if found != shapes[0]:
+            raise ValueError(
+                f"`augment` must make examples of one kind: example {index} has the "
+                f"shapes {found}, example {indices[0]} {shapes[0]}."
+            )
+    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return stacked.pop("inputs"), stacked
 
 
 def eval_batches(dataset: datasets.Dataset, *, batch_size: int) -> Iterator[HostBatch]:

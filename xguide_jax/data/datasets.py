@@ -1,4 +1,4 @@
-"""What a data set is here: arrays that share their first axis, and checks on them.
+"""What a data set is here: arrays that share their first axis.
 
 `N` is the number of examples. Annotations stand beside the inputs under the names that
 guidance terms ask for: 'region' [N, H, W], 'boxes' [N, boxes, 4] with 'boxes_valid',
@@ -25,6 +25,7 @@ class Stream(enum.IntEnum):
     ANNOTATED = 4
     TEXTURES = 5
     SWATCHES = 6
+    TARGETS = 7
 
 
 def generator(stream: Stream, *numbers: int) -> np.random.Generator:
@@ -45,7 +46,8 @@ class Dataset(NamedTuple):
 
     Attributes:
       inputs: [N, ...], float32 for the loaders of this package.
-      labels: int32 [N], in 0 .. len(class_names) - 1.
+      labels: int32 [N], in 0 .. len(class_names) - 1; or, where an example may have
+        several classes or none, multi-hot [N, len(class_names)] of 0 and 1.
       class_names: what the labels stand for.
       annotations: {name: [N, ...]}.
     """
@@ -67,9 +69,10 @@ def take(dataset: Dataset, indices: np.ndarray) -> Dataset:
       A data set that shares no memory with `dataset`.
 
     Raises:
-      IndexError: if an index lies outside.
+      IndexError: if an index lies outside, also below 0, where NumPy counts from the
+        end; or if the indices are no list of whole numbers and no mask of all N.
     """
-    indices = np.asarray(indices)
+    indices = _checked_indices(np.asarray(indices), len(dataset.inputs))
     return dataset._replace(
         inputs=dataset.inputs[indices],
         labels=dataset.labels[indices],
@@ -94,9 +97,13 @@ def split(
       One data set for each fraction, in order.
 
     Raises:
-      ValueError: if the fractions are negative or do not sum to 1.
+      ValueError: if the fractions are negative, no numbers, or do not sum to 1.
     """
-    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    # Said this way round, NaN does not pass.
+    partition = (
+        all(share >= 0 for share in fractions) and abs(sum(fractions) - 1) <= 1e-6
+    )
+    if not partition:
         raise ValueError(
             f"`fractions` (={tuple(fractions)}) must be at least 0 and sum to 1."
         )
@@ -106,76 +113,33 @@ def split(
     return tuple(take(dataset, part) for part in np.split(order, ends[:-1]))
 
 
-def validate(dataset: Dataset) -> None:
-    """Checks a data set on the host, where a bad value can still be named.
-
-    Inside a compiled step a label out of range becomes NaN or vanishes silently.
+def check_names(dataset: Dataset) -> None:
+    """Refuses annotations that would take the place of inputs or labels in a batch.
 
     Args:
-      dataset: N examples.
+      dataset: any.
 
     Raises:
-      ValueError: naming the array and the row, if lengths differ, a number is NaN or
-        infinite, a label is no index into `class_names`, or a box is inverted.
+      ValueError: naming them.
     """
-    rows = {"inputs": dataset.inputs, "labels": dataset.labels, **dataset.annotations}
-    validate_batch(rows, num_classes=len(dataset.class_names))
+    taken = sorted({"inputs", "labels"} & dataset.annotations.keys())
+    if taken:
+        raise ValueError(f"annotations must not be called {taken}: a batch has those.")
 
 
-def validate_batch(batch: Mapping[str, np.ndarray], *, num_classes: int) -> None:
-    """Checks one batch as `validate` checks a data set.
-
-    Args:
-      batch: 'inputs' [B, ...], 'labels' [B] and annotations [B, ...]. 'boxes' are
-        `(x0, y0, x1, y1)`; those not in 'boxes_valid' [B, N] may hold anything.
-      num_classes: C; labels lie in 0 .. C - 1.
-
-    Raises:
-      ValueError: as `validate`, or if 'inputs' or 'labels' are missing.
-    """
-    arrays = {name: np.asarray(array) for name, array in batch.items()}
-    missing = sorted({"inputs", "labels"} - arrays.keys())
-    if missing:
-        raise ValueError(f"a batch needs {missing}; it has {sorted(arrays)}.")
-    for name, array in arrays.items():
-        if array.ndim == 0 or len(array) != len(arrays["inputs"]):
-            raise ValueError(
-                f"`{name}` has shape {array.shape}, but `inputs` hold "
-                f"{len(arrays['inputs'])} examples."
-            )
-    _check_labels(arrays["labels"], num_classes)
-    used_boxes = arrays.get("boxes_valid")
-    for name, array in arrays.items():
-        if name == "boxes":
-            _check_boxes(array, used_boxes)
-        elif array.dtype.kind == "f":
-            _raise_at_first(~np.isfinite(array), array, f"`{name}`", "be finite")
-
-
-def _check_labels(labels: np.ndarray, num_classes: int) -> None:
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"`labels` ({labels.dtype} {labels.shape}) must be whole numbers, one an "
-            "example."
+def _checked_indices(indices: np.ndarray, num_examples: int) -> np.ndarray:
+    if indices.size == 0 and indices.ndim == 1:
+        return indices.astype(int)
+    is_mask = indices.dtype == bool and indices.shape == (num_examples,)
+    if not is_mask and (indices.ndim != 1 or indices.dtype.kind not in "iu"):
+        raise IndexError(
+            f"`indices` ({indices.dtype} {indices.shape}) must be int [K] or bool "
+            f"[{num_examples}]."
         )
-    outside = (labels < 0) | (labels >= num_classes)
-    _raise_at_first(outside, labels, "`labels`", f"lie in 0 .. {num_classes - 1}")
-
-
-def _check_boxes(boxes: np.ndarray, valid: np.ndarray | None) -> None:
-    if boxes.ndim != 3 or boxes.shape[-1] != 4:
-        raise ValueError(f"`boxes` has shape {boxes.shape}, not [B, N, 4].")
-    used = np.ones(boxes.shape[:2], bool) if valid is None else valid.astype(bool)
-    infinite = ~np.all(np.isfinite(boxes), axis=-1)
-    _raise_at_first(infinite & used, boxes, "`boxes`", "be finite")
-    inverted = np.any(boxes[..., 2:] < boxes[..., :2], axis=-1)
-    _raise_at_first(
-        inverted & used, boxes, "`boxes`", "have x0 <= x1 and y0 <= y1 (inverted)"
-    )
-
-
-def _raise_at_first(bad: np.ndarray, values: np.ndarray, name: str, rule: str) -> None:
-    if bad.any():
-        place = tuple(np.argwhere(bad)[0].tolist())
-        where = f"row {place[0]}" + (f", at {list(place[1:])}" if place[1:] else "")
-        raise ValueError(f"{name} (={values[place].tolist()}) in {where} must {rule}.")
+    outside = np.flatnonzero((indices < 0) | (indices >= num_examples))
+    if not is_mask and len(outside):
+        raise IndexError(
+            f"`indices` (={indices[outside[0]]}, at {outside[0]}) must lie in 0 .. "
+            f"{num_examples - 1}."
+        )
+    return indices

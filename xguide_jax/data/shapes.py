@@ -23,18 +23,31 @@ _MAPS = frozenset(("mask", "masks", "map", "maps"))
 _FEW, _MANY = 16, 32
 
 
+def is_drawn(name: str) -> bool:
+    """Whether an array says where evidence lies, by its name.
+
+    Args:
+      name: as in a batch, e.g. 'region' or 'true_region'; not so 'region_valid'.
+
+    Returns:
+      True for 'region', 'strokes', 'annotations', 'irrelevant' and names that end so.
+    """
+    return name.rpartition("_")[2] in _DRAWN
+
+
 def is_map(name: str, array: np.ndarray) -> bool:
     """Whether an array has to be a map of its image, by its name.
 
     Args:
-      name: as in a batch, e.g. 'region'; not so 'region_valid'.
+      name: as in a batch.
       array: of one example.
 
     Returns:
-      True for a map; a 'mask' or 'map' of fewer than two axes is none: it marks tokens.
+      True for what is drawn, and for a 'mask' or 'map' of two axes or more; one of
+      fewer marks tokens.
     """
-    word = name.rpartition("_")[2]
-    return word in _DRAWN or (word in _MAPS and array.ndim >= 2)
+    is_mask = name.rpartition("_")[2] in _MAPS and array.ndim >= 2
+    return is_mask or is_drawn(name)
 
 
 def is_boxes(name: str, array: np.ndarray) -> bool:
