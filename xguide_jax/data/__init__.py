@@ -30,6 +30,7 @@ from xguide_jax.data.decoys import (
     corner_swatch,
     textured_digits,
 )
+from xguide_jax.data.label_masks import LabelledRegion, region_from_labels
 from xguide_jax.data.sources import (
     MNIST_MEAN,
     MNIST_STD,
@@ -52,6 +53,7 @@ __all__ = (
     "TEXTURED_STD",
     "Augment",
     "Dataset",
+    "LabelledRegion",
     "SimulatedAnnotations",
     "batch_indices",
     "bccd_crops",
@@ -69,6 +71,7 @@ __all__ = (
     "mnist10k",
     "normalise_images",
     "prefetch",
+    "region_from_labels",
     "res_annotations",
     "resize",
     "resize_mask",
