@@ -39,6 +39,7 @@ from xguide_jax.data.sources import (
     normalise_images,
 )
 from xguide_jax.data.spatial import dilate, flip_horizontally, resize, shift
+from xguide_jax.data.targets import choose_targets
 from xguide_jax.data.tfds_sources import (
     tensorflow_datasets_images,
     tensorflow_datasets_regions,
@@ -58,6 +59,7 @@ __all__ = (
     "batch_indices",
     "bccd_crops",
     "box_masks",
+    "choose_targets",
     "coco_masks",
     "corner_swatch",
     "corrupt_masks",
