@@ -58,6 +58,8 @@ def test_a_split_of_the_crops_is_read_by_its_name(tmp_path):
         {"y": np.zeros((3, 1), np.uint8)},
         {"box": np.zeros(3, np.float32)},
         {"split": np.zeros(3)},
+        {"y": np.zeros(2, np.uint8)},
+        {"box": np.zeros((3, 8), np.float32)},
     ],
 )
 def test_an_archive_of_something_else_is_refused(tmp_path, changes):
@@ -126,6 +128,68 @@ def test_a_photograph_without_people_has_no_region(tmp_path):
     known = data.coco_masks(tmp_path, shape=(3, 5)).annotations
     assert known["region_valid"].tolist() == [True, False]
     assert not known["region"][1].any()
+
+
+def _turned(home, name, orientation, turns):
+    """The same photograph as a phone stores it."""
+    shown = np.asarray(PIL.Image.open(home / name))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    stored = PIL.Image.fromarray(np.ascontiguousarray(np.rot90(shown, turns)))
+    stored.save(home / name, exif=exif)
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(6, 1), (3, 2), (8, -1)])
+def test_photographs_that_are_stored_rotated_lie_under_their_masks(
+    tmp_path, orientation, turns
+):
+    home = _write_photographs(tmp_path)
+    expected = data.coco_masks(tmp_path, shape=(4, 8))
+    _turned(home, "images/a.png", orientation, turns)
+    found = data.coco_masks(tmp_path, shape=(4, 8))
+    np.testing.assert_array_equal(found.inputs, expected.inputs)
+    region = found.annotations["region"][0]
+    np.testing.assert_array_equal(found.inputs[0, ..., 0] > 0.1, region)
+
+
+def test_an_image_and_a_mask_of_different_shapes_are_refused_by_name(tmp_path):
+    home = _write_photographs(tmp_path)
+    PIL.Image.fromarray(np.ones((8, 4), np.uint8)).save(home / "masks" / "a.png")
+    message = r"images/a.png of \(4, 8\), upright, .* its mask masks/a.png, \(8, 4\)"
+    with pytest.raises(ValueError, match=message):
+        data.coco_masks(tmp_path, shape=(4, 4))
+
+
+def test_a_photograph_that_is_cut_off_or_grey_is_named_or_read(tmp_path):
+    home = _write_photographs(tmp_path)
+    path = home / "images" / "b.png"
+    PIL.Image.fromarray(np.full((6, 2), 51, np.uint8)).save(path)
+    inputs = data.coco_masks(tmp_path, shape=(4, 4)).inputs
+    np.testing.assert_allclose(inputs[1], 0.2, rtol=1e-6)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"b\.png cannot be read as an image"):
+        data.coco_masks(tmp_path, shape=(4, 4))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row.pop("mask"),
+        lambda row: row.update(person=2),
+        lambda row: row["segments"][1].update(box_xyxy=[0, 0, 1]),
+        lambda row: row["segments"][1].pop("box_xyxy"),
+    ],
+)
+def test_a_list_of_another_form_is_refused_by_its_name(tmp_path, change):
+    home = _write_photographs(tmp_path)
+    listed = json.loads((home / "annotations.json").read_text())
+    change(listed["images"][0])
+    (home / "annotations.json").write_text(json.dumps(listed))
+    with pytest.raises(ValueError, match=r"annotations.json must list 'images' with"):
+        data.coco_masks(tmp_path, shape=(4, 4))
+    (home / "annotations.json").write_text('{"images": []}')
+    with pytest.raises(ValueError, match=r"no images"):
+        data.coco_masks(tmp_path, shape=(4, 4))
 
 
 def test_missing_files_are_named_with_their_place(tmp_path):

@@ -96,3 +96,24 @@ def test_a_pickle_in_the_archive_is_never_loaded(tmp_path):
     _write_archive(tmp_path, x=trap, y=np.zeros(1, np.uint8))
     with pytest.raises(ValueError, match="allow_pickle=False"):
         data.mnist10k(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "other"), [("mean", "std"), ("std", "mean")])
+@pytest.mark.parametrize("numbers", [[0.4, 0.5, 0.6], [0.5], [[0.5, 0.5]]])
+def test_as_many_means_as_channels_or_one(name, other, numbers):
+    pixels = np.full((2, 4, 2), 128, np.uint8)
+    pixels = pixels[..., :1] if len(numbers) == 3 else pixels
+    message = rf"`{name}` .* must be one number or one for each of the [12] channels of"
+    with pytest.raises(ValueError, match=message):
+        data.normalise_images(pixels, **{name: numbers, other: 0.5})
+
+
+def test_means_of_other_pixels_and_deviations_that_are_no_numbers_are_refused():
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"`mean` .* must lie in \[0, 1\]: divide it"):
+        data.normalise_images(pixels, mean=[123.7, 116.3, 103.5], std=1.0)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="`mean`"):
+            data.normalise_images(pixels, mean=bad, std=1.0)
+        with pytest.raises(ValueError, match=r"`std` .* must be positive"):
+            data.normalise_images(pixels, mean=0.5, std=bad)

@@ -30,6 +30,7 @@ from xguide_jax.data.decoys import (
     corner_swatch,
     textured_digits,
 )
+from xguide_jax.data.image_files import read_image, read_mask
 from xguide_jax.data.label_masks import LabelledRegion, region_from_labels
 from xguide_jax.data.sources import (
     MNIST_MEAN,
@@ -73,6 +74,8 @@ __all__ = (
     "mnist10k",
     "normalise_images",
     "prefetch",
+    "read_image",
+    "read_mask",
     "region_from_labels",
     "res_annotations",
     "resize",

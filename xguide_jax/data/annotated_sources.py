@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xguide_jax.data import annotations, datasets, sources, spatial
+from xguide_jax.data import annotations, datasets, image_files, sources, spatial
 
 _PERSON = 1  # the category's number in COCO
 _SPLITS = ("train", "val", "test")
@@ -85,7 +85,8 @@ def coco_masks(
     other category is in more than 6 of them; all people together are the region. A
     photograph without people has no region: nothing in it is evidence of an absence.
     Too few to train on. A box may hold a crowd, and a mask may exceed its box by a
-    pixel, as the annotators left it.
+    pixel, as the annotators left it. Images are read as `read_image` does, upright and
+    in RGB.
 
     Licence: annotations CC BY 4.0 (COCO consortium), photographs CC BY 2.0 and CC BY-SA
     2.0 and one without known restrictions; `license_id` and `flickr_url` in the file
@@ -106,14 +107,12 @@ def coco_masks(
     Raises:
       ImportError: if pillow is not installed.
       FileNotFoundError: if a file is missing, saying where to put it.
+      ValueError: naming the file, if an image cannot be read, its mask has another
+        shape, or the list is of another form.
     """
     folder = pathlib.Path(directory) / "coco_panoptic_ccby"
     _require(folder / "annotations.json", "the list of images and their segments")
-    listed = json.loads((folder / "annotations.json").read_text("utf-8"))["images"]
-    people = [
-        [s["box_xyxy"] for s in row["segments"] if s["category_id"] == _PERSON]
-        for row in listed
-    ]
+    listed, people = _listed(folder / "annotations.json")
     num_boxes = max(len(boxes) for boxes in people)
     examples = [
         _photograph(folder, row, boxes, num_boxes=num_boxes, shape=shape)
@@ -144,40 +143,64 @@ def _bccd_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
                 f"{path} must hold x, uint8 [N, H, W, 3], y, uint8 [N], box, float "
                 "[N, 4], and split, text [N]."
             )
+    shapes = {name: arrays[name].shape for name in kinds}
+    if len({shape[0] for shape in shapes.values()}) > 1 or shapes["box"][1:] != (4,):
+        raise ValueError(
+            f"{path} must hold x, uint8 [N, H, W, 3], and as many y, box [N, 4] and "
+            f"split, not arrays of the shapes {shapes}."
+        )
     return arrays
+
+
+def _listed(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """The rows of the list, and the boxes [people, 4] of each."""
+    people = []
+    row: Any = None
+    try:
+        listed = json.loads(path.read_text("utf-8"))["images"]
+        for row in listed:
+            found = [s for s in row["segments"] if s["category_id"] == _PERSON]
+            boxes = [s["box_xyxy"] for s in found]
+            people.append(np.array(boxes, np.float32).reshape(len(boxes), 4))
+            if row["person"] not in (0, 1) or not (row["file"] and row["mask"]):
+                raise ValueError("'person' must be 0 or 1")
+        if not listed:
+            raise ValueError("no images")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} must list 'images' with 'file', 'mask', 'person' and 'segments' "
+            f"of 'category_id' and 'box_xyxy' ({error!r} in {str(row)[:200]})."
+        ) from error
+    return listed, people
 
 
 def _photograph(
     folder: pathlib.Path,
     row: dict[str, Any],
-    boxes: list[list[float]],
+    boxes: np.ndarray,
     *,
     num_boxes: int,
     shape: tuple[int, int],
 ) -> spatial.Example:
     """One image of one shape, with its boxes padded to one number."""
     padded = np.zeros((num_boxes, 4), np.float32)
-    padded[: len(boxes)] = np.reshape(boxes, (-1, 4))
-    region = _read_image(folder / row["mask"]) == _PERSON
+    padded[: len(boxes)] = boxes
+    for name in (row["file"], row["mask"]):
+        _require(folder / name, "the image that annotations.json names")
+    image = image_files.read_image(folder / row["file"])
+    region = image_files.read_mask(folder / row["mask"]) == _PERSON
+    if image.shape[:2] != region.shape:
+        raise ValueError(
+            f"the image {folder / row['file']} of {image.shape[:2]}, upright, must "
+            f"have the height and width of its mask {row['mask']}, {region.shape}."
+        )
     known = {
         "region": region,
         "region_valid": np.array(region.any()),
         "boxes": padded,
         "boxes_valid": np.arange(num_boxes) < len(boxes),
     }
-    return spatial.resize(_read_image(folder / row["file"]), known, shape=shape)
-
-
-def _read_image(path: pathlib.Path) -> np.ndarray:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            "reading images needs pillow: install pillow, or xguide_jax[experiments]."
-        ) from error
-    _require(path, "the image that annotations.json names")
-    with Image.open(path) as image:
-        return np.asarray(image)
+    return spatial.resize(image, known, shape=shape)
 
 
 def _require(path: pathlib.Path, what: str) -> None:

@@ -73,18 +73,28 @@ def normalise_images(
 
     Args:
       pixels: uint8 [..., channels].
-      mean: of pixels in [0, 1]; one number, or one a channel.
+      mean: of pixels in [0, 1], so in [0, 1] itself; one number, or one a channel.
       std: likewise, positive.
 
     Returns:
       float32, shaped like `pixels`.
 
     Raises:
-      ValueError: if the pixels are not uint8 or `std` is not positive.
+      ValueError: if the pixels are not uint8, `mean` lies outside [0, 1], `std` is not
+        positive, or either has neither one number nor one a channel.
     """
     if pixels.dtype != np.uint8:
         raise ValueError(f"`pixels` ({pixels.dtype}) must be uint8.")
-    if np.any(np.asarray(std) <= 0):
+    for name, numbers in {"mean": mean, "std": std}.items():
+        # One grey channel minus three means would be three channels.
+        if np.ndim(numbers) and np.shape(numbers) != pixels.shape[-1:]:
+            raise ValueError(
+                f"`{name}` (={numbers}) must be one number or one for each of the "
+                f"{pixels.shape[-1]} channels of `pixels` {pixels.shape}."
+            )
+    if not np.all((np.asarray(mean) >= 0) & (np.asarray(mean) <= 1)):
+        raise ValueError(f"`mean` (={mean}) must lie in [0, 1]: divide it by 255.")
+    if not np.all((np.asarray(std) > 0) & np.isfinite(std)):
         raise ValueError(f"`std` (={std}) must be positive.")
     scaled = pixels.astype(np.float32) / np.float32(255)
     return (scaled - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
