@@ -119,6 +119,74 @@ class TinyCars(TinyBirds):
     mask_features = ()
 
 
+def _of_mode(mode, pixels):
+    buffer = io.BytesIO()
+    image = PIL.Image.fromarray(pixels)
+    if mode == "P":
+        image.quantize(4).save(buffer, format="png")
+    elif mode == "cut off":
+        image.save(buffer, format="jpeg")
+        return buffer.getvalue()[:300]
+    else:
+        image.convert(mode).save(buffer, format="jpeg" if mode == "CMYK" else "png")
+    return buffer.getvalue()
+
+
+class ManyModes(TinyPhotographs):
+    """The same colour, stored in four ways; the record's own name stands beside it."""
+
+    modes = ("RGB", "CMYK", "P", "RGBA")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "file_name": tfds.features.Text(),
+                "image": tfds.features.Image(shape=(16, 24, 3)),
+                "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _generate_examples(self):
+        pixels = np.full((16, 24, 3), (200, 100, 50), np.uint8)
+        for i, mode in enumerate(self.modes):
+            content = io.BytesIO(_of_mode(mode, pixels))
+            yield i, {"image": content, "label": 0, "file_name": f"{mode}.img"}
+
+
+class CutOffPhotographs(ManyModes):
+    """One of them ends early."""
+
+    modes = ("RGB", "cut off")
+
+
+class MisfitBirds(TinyBirds):
+    """Masks of photographs that somebody turned."""
+
+    def _generate_examples(self):
+        for i, row in super()._generate_examples():
+            mask = np.ones((16, 8 + i), np.uint8)
+            yield i, {**row, "segmentation_mask": io.BytesIO(_png(mask))}
+
+
+class PixelBoxes(TinyCars):
+    """Boxes in pixels, against the package's own rule."""
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(
+            {
+                "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "label": tfds.features.ClassLabel(names=["wren", "tit"]),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _generate_examples(self):
+        for i, row in super()._generate_examples():
+            yield i, {**row, "bbox": np.array([1, 4, 3, 10], np.float32)}
+
+
 class BrokenPhotographs(TinyPhotographs):
     """A download that fails."""
 
@@ -219,7 +287,7 @@ def test_boxes_of_whole_pixels_stay_so_though_they_are_stored_as_fractions():
                 "image": np.zeros((size, 1, 1), np.uint8),
                 "bbox": np.array(fractions, np.float32),
             }
-            _, known = tfds_sources._resized(row, (size, 1))
+            _, known = tfds_sources._resized(row, (size, 1), "one")
             assert known["boxes"].tolist() == [[0, first, 1, first + 1]]
 
 
@@ -248,7 +316,18 @@ def test_without_a_mask_the_region_is_the_box(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["caltech_birds2011", "cars196"])
-def test_published_sets_with_boxes_have_the_features_that_are_read(name):
+def test_published_sets_with_boxes_have_the_features_that_are_read(name, monkeypatch):
+    rows = tfds_sources._rows
+
+    def rows_with_masks_of_their_images(*arguments):
+        for place, row in rows(*arguments):
+            mask = row.get("segmentation_mask")
+            size = (*row["image"].shape[:2], 1)
+            fitting = {} if mask is None else {"segmentation_mask": mask}
+            yield place, {**row, **{k: np.resize(m, size) for k, m in fitting.items()}}
+
+    # What the mock makes up is of one shape an array, not one an example.
+    monkeypatch.setattr(tfds_sources, "_rows", rows_with_masks_of_their_images)
     with tfds.testing.mock_data(num_examples=6):
         dataset = data.tensorflow_datasets_regions(name, "train", shape=(12, 10))
     data.validate(dataset)
@@ -261,6 +340,37 @@ def test_published_sets_with_boxes_have_the_features_that_are_read(name):
     covering = np.all(box[:, 2:] > box[:, :2], axis=1)
     np.testing.assert_array_equal(dataset.annotations["boxes_valid"][:, 0], covering)
     assert "tensorflow" not in sys.modules
+
+
+def test_images_of_every_mode_are_rgb_in_a_set_of_colours(tmp_path):
+    images = data.tensorflow_datasets_images(
+        "many_modes", "train", data_dir=tmp_path
+    ).inputs
+    assert images.shape == (4, 16, 24, 3)
+    # JPEG and palettes round a little.
+    np.testing.assert_allclose(255 * images[:, 8, 12], [[200, 100, 50]] * 4, atol=3)
+
+
+def test_an_image_that_is_cut_off_is_named_with_its_set_and_file(tmp_path):
+    message = r"'cut_off_photographs', 'train', example \d cut off.img cannot be read"
+    with pytest.raises(ValueError, match=message):
+        data.tensorflow_datasets_images(
+            "cut_off_photographs", "train", data_dir=tmp_path
+        )
+
+
+def test_masks_of_other_shapes_and_boxes_in_pixels_are_refused_by_example(tmp_path):
+    for name, message in [
+        (
+            "misfit_birds",
+            r"example \d: 'segmentation_mask' of \(16, 8, 1\) must have .*",
+        ),
+        ("pixel_boxes", r"example \d: 'bbox' .* must be fractions of the image"),
+    ]:
+        with pytest.raises(ValueError, match=message.replace("(16, 8,", r"(16, \d+,")):
+            data.tensorflow_datasets_regions(
+                name, "train", shape=(4, 4), data_dir=tmp_path
+            )
 
 
 @pytest.mark.parametrize("download", [True, False])

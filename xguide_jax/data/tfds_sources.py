@@ -3,16 +3,22 @@
 Only data prepared in the array_record format can be read that way. Preparing one of the
 classic sets still runs TensorFlow once, on whatever machine; afterwards, and on every
 other machine that its folder is copied to, it is not needed.
+
+Images are decoded as `read_image` does, so grey, CMYK, palettes and alpha become RGB in
+a set of colours; but their pixels are as they are stored, whatever orientation a file's
+EXIF part asks for, for so the package itself decodes them, on whose pixels a set's
+boxes and masks were checked, if anybody did: the boxes of a rotated photograph may mean
+either.
 """
 
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from xguide_jax.data import annotations, datasets, sources, spatial
+from xguide_jax.data import annotations, datasets, image_files, sources, spatial
 
 
 def tensorflow_datasets_images(
@@ -42,17 +48,23 @@ def tensorflow_datasets_images(
 
     Raises:
       ImportError: if h5py is missing, without which sets vanish from the registry.
-      ValueError: if no such set is registered, or it has no images with labels.
+      ValueError: if no such set is registered, it has no images with labels, or one of
+        them cannot be read, naming it.
       FileNotFoundError: if it is not prepared and cannot be, saying what to put where.
     """
     builder = _builder(name, data_dir, ("image", "label"))
     features = builder.info.features
     if None in features["image"].shape:
         raise ValueError(f"the images of {name!r} differ in shape; it takes one shape.")
-    source = _source(builder, split, download)
-    examples = [(row["image"], row["label"]) for row in source]
-    pixels = np.stack([image for image, _ in examples])
-    labels = np.array([label for _, label in examples], np.int32)
+    rows = list(_rows(builder, split, download))
+    for place, row in rows:
+        if row["image"].shape != features["image"].shape:
+            raise ValueError(
+                f"{place}: the image of {row['image'].shape} must have the shape of "
+                f"its set, {features['image'].shape}."
+            )
+    pixels = np.stack([row["image"] for _, row in rows])
+    labels = np.array([row["label"] for _, row in rows], np.int32)
     images = sources.normalise_images(pixels, mean=mean, std=std)
     return datasets.Dataset(images, labels, tuple(features["label"].names))
 
@@ -90,14 +102,17 @@ def tensorflow_datasets_regions(
 
     Raises:
       ImportError: if h5py is missing, without which sets vanish from the registry.
-      ValueError: if no such set is registered, or it has no images, labels and boxes.
+      ValueError: if no such set is registered, or it has no images, labels and boxes;
+        naming the example, if its image cannot be read, its mask has another shape, or
+        its box is not in fractions of the image.
       FileNotFoundError: if it is not prepared and cannot be, saying what to put where.
     """
     builder = _builder(name, data_dir, ("bbox", "image", "label"))
-    rows = _source(builder, split, download)
+    rows = _rows(builder, split, download)
     labels, images, known = [], [], []
-    for row in rows:  # resized one by one: the set as it is may not fit into memory
-        image, annotated = _resized(row, shape)
+    # Resized one by one: the set as it is may not fit into memory.
+    for place, row in rows:
+        image, annotated = _resized(row, shape, place)
         labels.append(row["label"])
         images.append(image)
         known.append(annotated)
@@ -109,10 +124,16 @@ def tensorflow_datasets_regions(
     )
 
 
-def _resized(row: Mapping[str, Any], shape: tuple[int, int]) -> spatial.Example:
+def _resized(
+    row: Mapping[str, Any], shape: tuple[int, int], place: str
+) -> spatial.Example:
     """One example's image, box and region, stretched to one shape."""
     size = row["image"].shape[:2]
     y0, x0, y1, x1 = (float(side) for side in row["bbox"])
+    if not all(0 <= side <= 1 for side in (y0, x0, y1, x1)):
+        raise ValueError(
+            f"{place}: 'bbox' (={[y0, x0, y1, x1]}) must be fractions of the image."
+        )
     box = np.array([[x0 * size[1], y0 * size[0], x1 * size[1], y1 * size[0]]])
     # As fractions in float32 whole pixels become 15.999999 or 16.000001.
     known = {
@@ -121,8 +142,13 @@ def _resized(row: Mapping[str, Any], shape: tuple[int, int]) -> spatial.Example:
     }
     image, known = spatial.resize(row["image"], known, shape=shape)
     if "segmentation_mask" in row:
-        mask = row["segmentation_mask"][..., 0] != 0
-        region = annotations.resize_mask(mask, shape=shape)
+        mask = row["segmentation_mask"]
+        if mask.shape != (*size, 1):
+            raise ValueError(
+                f"{place}: 'segmentation_mask' of {mask.shape} must have the height "
+                f"and width of its image, {size}, and one channel."
+            )
+        region = annotations.resize_mask(mask[..., 0] != 0, shape=shape)
     else:
         region = annotations.box_masks(
             known["boxes"][None], known["boxes_valid"][None], shape=shape
@@ -150,7 +176,12 @@ def _builder(
     return builder
 
 
-def _source(builder: Any, split: str, download: bool) -> Any:
+def _rows(
+    builder: Any, split: str, download: bool
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What an error calls each example, and the example with its image decoded."""
+    import tensorflow_datasets as tfds
+
     if download:
         try:
             builder.download_and_prepare()
@@ -158,7 +189,32 @@ def _source(builder: Any, split: str, download: bool) -> Any:
             raise _not_prepared(builder, repr(error)[:300]) from error
     elif not builder.info.splits:
         raise _not_prepared(builder, "`download` is False")
-    return builder.as_data_source(split=split)
+    source = builder.as_data_source(split=split)
+    feature = builder.info.features["image"]
+    channels = feature.shape[-1]
+    if channels in (1, 3) and feature.np_dtype == np.uint8:
+        # The package takes CMYK for four channels and a palette's numbers for greys.
+        # (Its own mock data needs TensorFlow when a decoder is given to the source.)
+        source.decoders = {"image": tfds.decode.SkipDecoding()}
+    for number, row in enumerate(source):
+        file = row.get("file_name", row.get("image/filename", ""))
+        file = file.decode("utf-8", "replace") if isinstance(file, bytes) else file
+        place = f"{builder.name!r}, {split!r}, example {number} {file}".rstrip()
+        yield place, {**row, "image": _decoded(row["image"], channels, place)}
+
+
+def _decoded(image: bytes | np.ndarray, channels: int | None, place: str) -> np.ndarray:
+    if isinstance(image, bytes):
+        image = image_files.decode_image(image, place)
+        if channels == 1:
+            if np.any(image != image[..., :1]):
+                raise ValueError(f"{place}: the image must be grey, as its set is.")
+            image = image[..., :1]
+    if image.ndim != 3 or image.shape[-1] != (channels or image.shape[-1]):
+        raise ValueError(
+            f"{place}: the image of {image.shape} must be [H, W, {channels}]."
+        )
+    return image
 
 
 def _not_prepared(builder: Any, reason: str) -> FileNotFoundError:
