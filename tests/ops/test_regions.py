@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import hypothesis
 import hypothesis.strategies as st
@@ -138,6 +140,53 @@ def test_clipping_keeps_the_mask_and_the_valid_boxes_are_those_with_a_pixel(case
     for box in range(3):
         alone = rasterise(boxes, valid & (jnp.arange(3) == box))
         np.testing.assert_array_equal(covering[:, box], jnp.any(alone > 0, (1, 2)))
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    "dtype",
+    [jnp.uint8, jnp.int8, jnp.uint16, jnp.int16, jnp.int32, jnp.uint32, jnp.float16],
+)
+def test_boxes_of_every_dtype_are_clipped_as_those_of_float32(dtype, jit):
+    # The limits, 300 and 400, do not fit into 8 bits, and would be 44 and 144.
+    boxes = np.array([[[10, 20, 100, 120], [0, 0, 0, 0], [60, 70, 127, 127]]])
+    valid = np.ones((1, 3), bool)
+    clip = functools.partial(ops.clip_boxes, shape=(300, 400))
+    clip = jax.jit(clip) if jit else clip
+    kept, covering, num_clipped = clip(jnp.asarray(boxes, dtype), valid)
+    expected = jnp.float32 if dtype is jnp.float16 else dtype
+    assert kept.dtype == expected
+    np.testing.assert_array_equal(kept, boxes)
+    np.testing.assert_array_equal(covering, [[True, False, True]])
+    np.testing.assert_array_equal(num_clipped, [0])
+    kept, _, num_clipped = ops.clip_boxes(
+        jnp.asarray(boxes, dtype), valid, shape=(100, 90)
+    )
+    np.testing.assert_array_equal(kept[0, 0], [10, 20, 90, 100])
+    np.testing.assert_array_equal(kept[0, 2], [60, 70, 90, 100])
+    np.testing.assert_array_equal(num_clipped, [2])
+
+
+def test_limits_that_a_narrow_float_does_not_have_are_met_exactly():
+    boxes = jnp.asarray([[[0, 0, 512, 512]]], jnp.bfloat16)  # it has 256 and 258
+    kept, *_ = ops.clip_boxes(boxes, jnp.ones((1, 1), bool), shape=(257, 259))
+    assert kept[0, 0].tolist() == [0, 0, 259, 257]
+
+
+@pytest.mark.parametrize("function", [ops.rasterise_boxes, ops.clip_boxes])
+@pytest.mark.parametrize(
+    ("boxes", "valid", "message"),
+    [
+        ((2, 4), (2,), r"`boxes` \(2, 4\) and `valid` \(2,\) must be \[B, N, 4\]"),
+        ((2, 3, 5), (2, 3), r"`boxes` \(2, 3, 5\)"),
+        ((2, 3, 4), (2, 1), r"`valid` \(2, 1\) must be"),
+    ],
+)
+def test_boxes_of_other_shapes_are_refused(function, boxes, valid, message):
+    with pytest.raises(ValueError, match=message):
+        function(jnp.zeros(boxes), jnp.ones(valid, bool), shape=SHAPE)
+    with pytest.raises(ValueError, match=r"`valid` \(float32\) must be bool"):
+        function(jnp.zeros((2, 3, 4)), jnp.ones((2, 3)), shape=SHAPE)
 
 
 @pytest.mark.parametrize(("size", "cells"), [((6, 8), (3, 2)), ((7, 5), (3, 2))])

@@ -30,8 +30,9 @@ def rasterise_boxes(boxes: Array, valid: Array, shape: tuple[int, int]) -> Array
       float [B, H, W] of 0 and 1; all 0 for an image without a box inside it.
 
     Raises:
-      ValueError: if `shape` holds no pixel, or a valid box is inverted (x1 < x0 or
-        y1 < y0) or not finite. Boxes are looked at only outside of `jit`.
+      ValueError: if `shape` holds no pixel, `boxes` and `valid` are of other shapes or
+        `valid` is not bool; or if a valid box is inverted (x1 < x0 or y1 < y0) or not
+        finite. Boxes are looked at only outside of `jit`.
     """
     height, width = _checked_shape(shape)
     _check_boxes(boxes, valid)
@@ -58,8 +59,9 @@ def clip_boxes(
       shape: `(H, W)` of the image in pixels.
 
     Returns:
-      boxes [B, N, 4] within [0, W] and [0, H], 0 where not valid; bool [B, N], valid
-      and covering a pixel; int32 [B], the valid boxes that reached beyond the image.
+      boxes [B, N, 4] within [0, W] and [0, H], 0 where not valid, of the dtype they had
+      (floats at least float32, for narrower ones have no 257); bool [B, N], valid and
+      covering a pixel; int32 [B], the valid boxes that reached beyond the image.
 
     Raises:
       ValueError: as `rasterise_boxes`.
@@ -67,6 +69,11 @@ def clip_boxes(
     height, width = _checked_shape(shape)
     _check_boxes(boxes, valid)
     boxes = jnp.asarray(boxes)
+    if jnp.issubdtype(boxes.dtype, jnp.floating):
+        boxes = precision.at_least_float32(boxes)
+    dtype = boxes.dtype
+    if dtype.itemsize < 4:  # of whole numbers: in 8 bits a limit of 300 would be 44
+        boxes = boxes.astype(jnp.int32)
     limits = jnp.asarray([width, height, width, height], boxes.dtype)
     clipped = jnp.clip(boxes, jnp.zeros_like(limits), limits)
     num_clipped = jnp.sum(valid & jnp.any(clipped != boxes, axis=-1), axis=-1)
@@ -74,7 +81,7 @@ def clip_boxes(
     x0, y0, x1, y1 = jnp.moveaxis(jnp.ceil(precision.at_least_float32(clipped)), -1, 0)
     covering = valid & (x0 < x1) & (y0 < y1)
     kept = jnp.where(covering[..., None], clipped, jnp.zeros_like(clipped))
-    return kept, covering, num_clipped.astype(jnp.int32)
+    return kept.astype(dtype), covering, num_clipped.astype(jnp.int32)
 
 
 def area_resize(maps: Array, *, shape: tuple[int, int]) -> Array:
@@ -195,10 +202,13 @@ def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
 
 def _check_boxes(boxes: Array, valid: Array) -> None:
     """Shapes always; values only where there are any, outside of a trace."""
-    chex.assert_rank([boxes, valid], [3, 2])
-    chex.assert_axis_dimension(boxes, 2, 4)
-    chex.assert_equal_shape_prefix([boxes, valid], 2)
-    chex.assert_type(valid, bool)
+    found, flags = np.shape(boxes), np.shape(valid)
+    if len(found) != 3 or found[2] != 4 or flags != found[:2]:
+        raise ValueError(
+            f"`boxes` {found} and `valid` {flags} must be [B, N, 4] and [B, N]."
+        )
+    if valid.dtype != bool:
+        raise ValueError(f"`valid` ({valid.dtype}) must be bool.")
     if isinstance(boxes, jax.core.Tracer) or isinstance(valid, jax.core.Tracer):
         return
     values, used = np.asarray(boxes), np.asarray(valid)
