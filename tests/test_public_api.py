@@ -71,7 +71,8 @@ API = {
     "metrics.iou": ("maps region", "threshold", ""),
     "metrics.pointing_game": ("maps region", "", ""),
     "metrics.removal_curve": (
-        "predict_fn inputs labels attributions", "fractions fill key", "",
+        "predict_fn inputs labels attributions", "fractions fill key correct",
+        "correct",
     ),
     "metrics.worst_group": ("accuracy", "", ""),
     "guidance.saliency_guided": (

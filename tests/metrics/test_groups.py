@@ -36,6 +36,51 @@ def test_the_worst_group_is_the_worst_that_has_examples():
     assert np.isnan(metrics.worst_group(np.array([np.nan, np.nan])))
 
 
+def test_an_undefined_row_is_left_out_and_hides_no_group():
+    correct = np.array([1.0, 1.0, 0.0, np.nan])
+    groups = np.array([0, 0, 1, 1])
+    accuracy, count = metrics.group_accuracy(correct, groups, num_groups=2)
+    np.testing.assert_array_equal(accuracy, [1.0, 0.0])
+    np.testing.assert_array_equal(count, [2, 2])
+    assert metrics.worst_group(accuracy) == 0.0
+    undefined = metrics.group_undefined(correct, groups, num_groups=2)
+    np.testing.assert_array_equal(undefined, [0, 1])
+
+
+def test_undefined_rows_weigh_nothing_in_the_mean_of_their_group():
+    correct = np.array([1.0, np.nan, 0.0, np.nan, 1.0, 0.5])
+    groups = np.array([2, 2, 2, 0, 2, 2])
+    accuracy, count = metrics.group_accuracy(correct, groups, num_groups=3)
+    # Group 2 over its four defined rows: (1 + 0 + 1 + 0.5) / 4.
+    np.testing.assert_array_equal(accuracy, [np.nan, np.nan, 0.625])
+    np.testing.assert_array_equal(count, [1, 0, 5])
+    undefined = metrics.group_undefined(correct, groups, num_groups=3)
+    np.testing.assert_array_equal(undefined, [1, 0, 1])
+    assert undefined.dtype == np.int64
+
+
+def test_a_group_of_undefined_rows_is_not_an_empty_group():
+    # The last has examples, and nobody knows how bad it is.
+    accuracy = np.array([0.9, np.nan, np.nan])
+    assert np.isnan(metrics.worst_group(accuracy, count=np.array([5, 0, 2])))
+    assert metrics.worst_group(accuracy, count=np.array([5, 0, 0])) == 0.9
+    assert metrics.worst_group(jnp.array([0.9, 0.5]), count=np.array([5, 2])) == 0.5
+    assert np.isnan(metrics.worst_group(accuracy[1:], count=np.array([0, 0])))
+    with pytest.raises(AssertionError, match="shape"):
+        metrics.worst_group(accuracy, count=np.array([5, 0]))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, "bfloat16", "float16"])
+def test_groups_are_counted_exactly_in_any_type(dtype):
+    # 776 of 777 would be 1 in bfloat16, and the sum of a uint8 would wrap.
+    correct = np.ones(777).astype(jnp.dtype(dtype))
+    correct[5] = 0
+    accuracy, count = metrics.group_accuracy(correct, 0 * np.arange(777), num_groups=1)
+    np.testing.assert_allclose(accuracy, 776 / 777, rtol=1e-15)
+    assert count == 777
+    assert metrics.worst_group(jnp.asarray([0.5, 1.0], jnp.bfloat16)) == 0.5
+
+
 @pytest.mark.parametrize("group", [-1, 3])
 def test_a_group_out_of_range_is_named(group):
     groups = np.array([0, 2, group, group])

@@ -13,6 +13,7 @@ from xguide_jax.metrics.faithfulness import (
 from xguide_jax.metrics.groups import (
     bias_amplification_attribute_to_task,
     group_accuracy,
+    group_undefined,
     worst_group,
 )
 from xguide_jax.metrics.localisation import (
@@ -28,6 +29,7 @@ __all__ = (
     "energy_pointing_game",
     "explanation_precision_recall",
     "group_accuracy",
+    "group_undefined",
     "insertion_curve",
     "iou",
     "pointing_game",

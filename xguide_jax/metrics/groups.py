@@ -4,6 +4,8 @@ Groups and attributes are used for evaluation only. Everything here runs on the 
 over a whole evaluation set rather than a batch.
 """
 
+import functools
+
 import chex
 import numpy as np
 
@@ -13,53 +15,77 @@ from xguide_jax.types import Array
 def group_accuracy(
     correct: Array, groups: Array, *, num_groups: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy within each group.
+    """Accuracy within each group, over the rows where it is defined.
+
+    A group without examples and a group of which every example is undefined both have
+    NaN; the first has a count of 0. `group_undefined` says how many rows were left out.
 
     Args:
-      correct: bool or float [N], whether each example was predicted correctly.
+      correct: bool or float [N], whether each example was predicted correctly; NaN
+        where that is undefined, as `removal_curve` has it.
       groups: int [N], the group of each example, in [0, num_groups).
       num_groups: G, at least 1.
 
     Returns:
-      float64 [G], NaN for a group without examples; int64 [G], the examples a group.
+      float64 [G], NaN for a group without a defined row; int64 [G], the examples a
+      group, undefined ones too.
 
     Raises:
       ValueError: if `num_groups` is below 1, or a group is out of range (the first such
         row is named).
       AssertionError: if the shapes differ or are not rank 1, or groups are not int.
     """
-    chex.assert_rank([correct, groups], 1)
-    chex.assert_equal_shape([correct, groups])
-    chex.assert_type(groups, int)
-    if num_groups < 1:
-        raise ValueError(f"`num_groups` (={num_groups}) must be at least 1.")
-    hit, group = np.asarray(correct, np.float64), np.asarray(groups)
-    outside = (group < 0) | (group >= num_groups)
-    if np.any(outside):
-        row = np.argmax(outside)
-        raise ValueError(
-            f"`groups`[{row}] (={group[row]}) must lie in [0, {num_groups})."
-        )
-    count = np.bincount(group, minlength=num_groups)
-    hits = np.bincount(group, weights=hit, minlength=num_groups)
-    return np.where(count > 0, hits / np.maximum(count, 1), np.nan), count
+    hit, group = _checked(correct, groups, num_groups)
+    defined = ~np.isnan(hit)
+    total = functools.partial(np.bincount, minlength=num_groups)
+    hits, count = total(group[defined], weights=hit[defined]), total(group[defined])
+    return np.where(count > 0, hits / np.maximum(count, 1), np.nan), total(group)
 
 
-def worst_group(accuracy: Array) -> float:
-    """Accuracy of the worst group that has examples.
+def group_undefined(correct: Array, groups: Array, *, num_groups: int) -> np.ndarray:
+    """How many rows `group_accuracy` leaves out of each group.
 
     Args:
-      accuracy: float [G], NaN for groups without examples.
+      correct: bool or float [N], NaN where undefined.
+      groups: int [N], the group of each example, in [0, num_groups).
+      num_groups: G, at least 1.
 
     Returns:
-      the smallest number, in the range of the accuracy; NaN if there is none.
+      int64 [G].
 
     Raises:
-      AssertionError: if `accuracy` is not rank 1.
+      ValueError: if `num_groups` is below 1, or a group is out of range (the first such
+        row is named).
+      AssertionError: if the shapes differ or are not rank 1, or groups are not int.
+    """
+    hit, group = _checked(correct, groups, num_groups)
+    return np.bincount(group[np.isnan(hit)], minlength=num_groups)
+
+
+def worst_group(accuracy: Array, *, count: Array | None = None) -> float:
+    """Accuracy of the worst group.
+
+    Args:
+      accuracy: float [G], NaN for groups without a defined row.
+      count: int [G], the examples a group, as `group_accuracy` returns them. With it, a
+        group that has examples and no defined row is not passed over: nobody knows
+        whether it is the worst. Without it, it is taken for a group without examples.
+
+    Returns:
+      the smallest number, in the range of the accuracy; NaN if there is none, and for
+      such a group.
+
+    Raises:
+      AssertionError: if `accuracy` is not rank 1, or the shapes differ.
     """
     chex.assert_rank(accuracy, 1)
+    values = np.asarray(accuracy, np.float64)
+    if count is not None:
+        chex.assert_equal_shape([accuracy, count])
+        if np.any(np.isnan(values) & (np.asarray(count) > 0)):
+            return float("nan")
     # fmin returns the number where one of two is NaN.
-    return float(np.fmin.reduce(np.asarray(accuracy), initial=np.nan))
+    return float(np.fmin.reduce(values, initial=np.nan))
 
 
 def bias_amplification_attribute_to_task(
@@ -99,6 +125,25 @@ def bias_amplification_attribute_to_task(
     change = (present.T @ predicted - together) / np.maximum(occurrences, 1)
     occurring = occurrences[:, 0] > 0
     return float((sign * change)[occurring].mean()) if occurring.any() else float("nan")
+
+
+def _checked(
+    correct: Array, groups: Array, num_groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both on the host, `correct` as float64."""
+    chex.assert_rank([correct, groups], 1)
+    chex.assert_equal_shape([correct, groups])
+    chex.assert_type(groups, int)
+    if num_groups < 1:
+        raise ValueError(f"`num_groups` (={num_groups}) must be at least 1.")
+    group = np.asarray(groups)
+    outside = (group < 0) | (group >= num_groups)
+    if np.any(outside):
+        row = np.argmax(outside)
+        raise ValueError(
+            f"`groups`[{row}] (={group[row]}) must lie in [0, {num_groups})."
+        )
+    return np.asarray(correct, np.float64), group
 
 
 def _counts(flags: Array, *, name: str) -> np.ndarray:
