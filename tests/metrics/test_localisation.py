@@ -199,3 +199,14 @@ def test_shapes_must_agree(metric):
         metric(jnp.ones((2, 3, 4)), jnp.ones((2, 3, 1)))
     with pytest.raises(AssertionError, match="rank"):
         metric(jnp.ones((3, 4)), jnp.ones((3, 4)))
+
+
+def test_a_share_of_a_half_is_not_inside_for_the_pointing_game():
+    # Coarse cells that a region covers in part count where it covers more than half.
+    maps = jnp.array([[[3.0, 1.0]]] * 5)
+    share = jnp.array([[[s, 1.0]] for s in (0.25, 0.5, 0.51, 0.75, 1.0)])
+    found = metrics.pointing_game(maps, share)
+    np.testing.assert_array_equal(found, [0.0, 0.0, 1.0, 1.0, 1.0])
+    # A region that covers no cell by more than half is empty, and so has no answer.
+    nowhere = metrics.pointing_game(maps[:2], share[:2].at[:, :, 1].set(0.5))
+    np.testing.assert_array_equal(nowhere, [np.nan, np.nan])
