@@ -65,8 +65,10 @@ API = {
     "metrics.energy_pointing_game": ("maps region", "", ""),
     "metrics.explanation_precision_recall": ("maps annotations", "threshold", ""),
     "metrics.group_accuracy": ("correct groups", "num_groups", ""),
+    "metrics.group_undefined": ("correct groups", "num_groups", ""),
     "metrics.insertion_curve": (
-        "predict_fn inputs labels attributions", "fractions fill key", "",
+        "predict_fn inputs labels attributions", "fractions fill key correct",
+        "correct",
     ),
     "metrics.iou": ("maps region", "threshold", ""),
     "metrics.pointing_game": ("maps region", "", ""),
@@ -74,7 +76,7 @@ API = {
         "predict_fn inputs labels attributions", "fractions fill key correct",
         "correct",
     ),
-    "metrics.worst_group": ("accuracy", "", ""),
+    "metrics.worst_group": ("accuracy", "count", "count"),
     "guidance.saliency_guided": (
         "", "mask_fraction fill rank_fn score_fn explain_in frozen_teacher",
         "explain_in frozen_teacher",

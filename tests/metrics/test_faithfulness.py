@@ -166,6 +166,70 @@ class CurvesTest(chex.TestCase):
             np.testing.assert_array_equal(together[one], alone)
 
     @parameterized.parameters(removal, insertion)
+    def test_a_sigmoid_head_says_itself_what_is_correct(self, function):
+        def one_logit(inputs):
+            zero, one = jnp.moveaxis(planted(inputs), -1, 0)
+            return (one - zero)[:, None]
+
+        def correct(logits, labels):
+            return (logits[:, 0] > 0) == (labels == 1)
+
+        own = functools.partial(function, predict_fn=one_logit, correct=correct)
+        for run in (own, jax.jit(own)):
+            actual = run(MAPS)
+            np.testing.assert_array_equal(actual, function())
+            self.assertEqual(actual.dtype, jnp.float32)
+
+    @parameterized.parameters(removal, insertion)
+    def test_one_logit_is_refused_where_nobody_says_what_is_correct(self, function):
+        message = r"`correct` must be given .* \(4, 1\).* one logit"
+        one_logit = lambda inputs: planted(inputs)[:, :1]
+        softmax = functools.partial(function, predict_fn=one_logit)
+        for run in (softmax, jax.jit(softmax)):
+            with pytest.raises(ValueError, match=message):
+                run(MAPS)
+
+    def test_correct_may_be_a_share_of_several_labels(self):
+        # Two independent sigmoids; the second logit, 5, is right in the second row.
+        labels = np.array([[1, 0], [1, 1], [0, 0], [0, 1]])
+        share = lambda logits, labels: jnp.mean(
+            (logits > 4.5) == (labels > 0.5), axis=-1
+        )
+        actual = removal(labels=labels, correct=share)
+        # w · x, as above, against 4.5, and 5 against it.
+        expected = [
+            [0.5, 0.5, 0, 0, 0],
+            [1, 1, 1, 0.5, 0.5],
+            [0, 0, 0.5, 0.5, 0.5],
+            [0.5, 0.5, 0.5, 1, 1],
+        ]
+        np.testing.assert_array_equal(actual, expected)
+
+    def test_what_is_not_one_value_an_example_is_refused(self):
+        every = lambda logits, labels: logits > 0
+        with pytest.raises(ValueError, match=r"`correct` must .*\(4,\).*\(4, 2\)"):
+            removal(correct=every)
+
+    def test_with_a_correct_of_ones_own_nan_is_undefined_all_the_same(self):
+        maps = MAPS.copy()
+        maps[1] = 0.5  # orders nothing
+        own = lambda logits, labels: jnp.where(labels == 1, jnp.nan, 1.0)
+        actual = removal(maps, correct=own)
+        np.testing.assert_array_equal(np.isnan(actual[:, 0]), [0, 1, 1, 0])
+
+    @parameterized.parameters("bfloat16", "float16")
+    def test_curves_in_narrow_types_are_those_of_float32(self, dtype):
+        narrow = lambda array: jnp.asarray(array, dtype)
+        predict_fn = lambda inputs: planted(inputs.astype(jnp.float32)).astype(dtype)
+        actual = removal(narrow(MAPS), narrow(INPUTS), predict_fn=predict_fn)
+        np.testing.assert_array_equal(actual, removal())
+        self.assertEqual(actual.dtype, jnp.float32)
+
+    def test_labels_may_be_small_integers(self):
+        actual = removal(labels=LABELS.astype(np.uint8))
+        np.testing.assert_array_equal(actual, removal())
+
+    @parameterized.parameters(removal, insertion)
     def test_wrong_arguments_are_refused(self, function):
         message = r"`fractions` \(=.*\) must increase strictly and lie in \[0, 1\]"
         for fractions in ((0.5, 0.2), (0.1, 0.1), (-0.1, 0.5), (0.5, 1.2), ()):
@@ -210,6 +274,19 @@ class AreaTest(chex.TestCase):
         for fractions in (np.linspace(0, 0.9, 10), np.linspace(0.1, 1, 10) ** 2):
             area = metrics.area_under_curve(values, fractions=fractions)
             np.testing.assert_allclose(area, np.full((2, 3), 0.7), rtol=1e-6)
+
+    @parameterized.parameters("int32", "uint8", "bool", "bfloat16", "float16")
+    def test_the_area_of_ones_is_one_in_any_type(self, dtype):
+        values = np.ones((2, 10)).astype(jnp.dtype(dtype))
+        for curve in (values, jnp.asarray(values)):
+            area = metrics.area_under_curve(curve, fractions=np.linspace(0, 0.9, 10))
+            np.testing.assert_allclose(area, [1.0, 1.0], rtol=1e-6)
+            self.assertEqual(area.dtype, jnp.float32)
+
+    def test_an_area_in_float16_does_not_overflow(self):
+        values = jnp.full((2,), 60_000, jnp.float16)
+        area = metrics.area_under_curve(values, fractions=(0.0, 1.0))
+        np.testing.assert_allclose(area, float(values[0]), rtol=1e-6)
 
     def test_an_undefined_value_makes_its_own_area_nan(self):
         values = np.array([[1.0, np.nan, 0.0], [1.0, 1.0, 1.0]], np.float32)

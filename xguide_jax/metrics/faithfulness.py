@@ -17,6 +17,26 @@ import numpy as np
 from xguide_jax import ops
 from xguide_jax.types import Array, FillFn, PredictFn, PRNGKey
 
+# (logits, labels) -> [B], 1 where the prediction is right, 0 where not, or a share
+CorrectFn = Callable[[Array, Array], Array]
+
+
+def _top_class_is_label(logits: Array, labels: Array) -> Array:
+    """Of a softmax head; NaN where the label is none of its classes."""
+    if logits.ndim != 2 or logits.shape[-1] < 2:
+        raise ValueError(
+            "`correct` must be given for logits of shape "
+            f"{logits.shape}: the top class is right or wrong among two or more. Of "
+            "one logit and a sigmoid it is, e.g., "
+            "lambda logits, labels: (logits[:, 0] > 0) == (labels == 1)."
+        )
+    chex.assert_rank(labels, 1)
+    chex.assert_type(labels, int)
+    num_classes = logits.shape[-1]
+    labels = labels.astype(jnp.int32)
+    hit = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+    return jnp.where((labels >= 0) & (labels < num_classes), hit, jnp.nan)
+
 
 def removal_curve(
     predict_fn: PredictFn,
@@ -27,6 +47,7 @@ def removal_curve(
     fractions: Sequence[float],
     fill: FillFn,
     key: PRNGKey,
+    correct: CorrectFn = _top_class_is_label,
 ) -> Array:
     """Correctness as the most salient features are replaced, most salient first.
 
@@ -40,22 +61,27 @@ def removal_curve(
       predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction, so compile
         it and not the curve, which would hold it F times.
       inputs: float [B, ...].
-      labels: integer [B], in [0, C).
+      labels: integer [B], in [0, C); whatever `correct` takes, [B, ...].
       attributions: float, of the inputs' rank and broadcastable to them; with a last
         axis of 1, [B, H, W, 1], all channels of a position go together.
       fractions: static, strictly increasing in [0, 1]; 0 is the clean prediction.
       fill: (key, inputs) -> replacement values like `inputs`.
       key: for the fill; one key or [B].
+      correct: (logits, labels) -> [B], 1 where a prediction is right and 0 where it is
+        not, or a share in [0, 1]; NaN where that is undefined. By default the top class
+        of a softmax head is compared with the label. A sigmoid head brings its own: of
+        one logit `lambda logits, labels: (logits[:, 0] > 0) == (labels == 1)`.
 
     Returns:
-      float32 [B, F]: 1 where the predicted class is the label, 0 where it is not. NaN
-      where that is undefined: the whole row of an example whose attributions hold a NaN
-      or do not order anything (all equal), or whose label is out of range; and single
-      entries whose logits hold a NaN.
+      float32 [B, F], what `correct` says: by default 1 where the predicted class is the
+      label, 0 where it is not. NaN where that is undefined: the whole row of an example
+      whose attributions hold a NaN or do not order anything (all equal), or whose label
+      is out of range; and single entries whose logits hold a NaN.
 
     Raises:
       AssertionError: if the shapes or dtypes are not those above.
-      ValueError: if the fractions are not increasing in [0, 1].
+      ValueError: if the fractions are not increasing in [0, 1], `correct` returns other
+        than one value an example, or is left out for a head of one logit.
 
     Source: Ismail, Corrada Bravo, Feizi, "Improving Deep Learning Interpretability by
       Saliency Guided Training", NeurIPS 2021, public MNIST code: fractions 0, 0.1, …,
@@ -70,7 +96,9 @@ def removal_curve(
     def predict_without(salient: Array) -> Array:
         return predict_fn(ops.replace(inputs, salient, values))
 
-    return _curve(predict_without, labels, attributions, fractions=fractions)
+    return _curve(
+        predict_without, labels, attributions, fractions=fractions, correct=correct
+    )
 
 
 def insertion_curve(
@@ -82,6 +110,7 @@ def insertion_curve(
     fractions: Sequence[float],
     fill: FillFn,
     key: PRNGKey,
+    correct: CorrectFn = _top_class_is_label,
 ) -> Array:
     """Correctness as the most salient features are put back, most salient first.
 
@@ -93,18 +122,20 @@ def insertion_curve(
       predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction, so compile
         it and not the curve, which would hold it F times.
       inputs: float [B, ...].
-      labels: integer [B], in [0, C).
+      labels: integer [B], in [0, C); whatever `correct` takes, [B, ...].
       attributions: float, of the inputs' rank and broadcastable to them.
       fractions: static, strictly increasing in [0, 1].
       fill: (key, inputs) -> replacement values like `inputs`.
       key: for the fill; one key or [B].
+      correct: as for `removal_curve`.
 
     Returns:
-      float32 [B, F], 1 or 0, and NaN where `removal_curve` has it.
+      float32 [B, F], what `correct` says, and NaN where `removal_curve` has it.
 
     Raises:
       AssertionError: if the shapes or dtypes are not those above.
-      ValueError: if the fractions are not increasing in [0, 1].
+      ValueError: if the fractions are not increasing in [0, 1], `correct` returns other
+        than one value an example, or is left out for a head of one logit.
     """
     _check(inputs, labels, attributions)
     fractions = _checked_fractions(fractions)
@@ -113,7 +144,9 @@ def insertion_curve(
     def predict_with(salient: Array) -> Array:
         return predict_fn(ops.replace(inputs, ~salient, values))
 
-    return _curve(predict_with, labels, attributions, fractions=fractions)
+    return _curve(
+        predict_with, labels, attributions, fractions=fractions, correct=correct
+    )
 
 
 def area_under_curve(values: Array, *, fractions: Sequence[float]) -> Array:
@@ -125,11 +158,12 @@ def area_under_curve(values: Array, *, fractions: Sequence[float]) -> Array:
     random order of the same network, not the areas of two networks.
 
     Args:
-      values: float [..., F].
+      values: float, int or bool [..., F].
       fractions: static, strictly increasing in [0, 1], at least two.
 
     Returns:
-      float [...], within the range of the values; NaN where one of them is.
+      float32 (float64 if the values are) [...], within the range of the values; NaN
+      where one of them is.
 
     Raises:
       ValueError: if the fractions are not increasing in [0, 1], fewer than two, or not
@@ -138,6 +172,9 @@ def area_under_curve(values: Array, *, fractions: Sequence[float]) -> Array:
     fractions = _checked_fractions(fractions)
     if len(fractions) < 2:
         raise ValueError(f"`fractions` (={fractions}) must be at least two.")
+    # A width of 0.1 is 0 as an integer, True as a bool and 1.0078 times itself in
+    # bfloat16.
+    values = ops.at_least_float32(values)
     if values.shape[-1] != len(fractions):
         raise ValueError(
             f"`fractions` (={fractions}) must be as many as the last axis of "
@@ -154,6 +191,7 @@ def _curve(
     attributions: Array,
     *,
     fractions: Sequence[float],
+    correct: CorrectFn,
 ) -> Array:
     """Correctness of `predict_at(mask of the salient)` at each fraction, [B, F]."""
     ordered = _is_ordered(attributions)
@@ -165,11 +203,15 @@ def _curve(
         # The small number makes 29 of 0.29 * 100, which is short of it.
         k = int(fraction * num_scores + 1e-6)
         logits = predict_at(places < k)
-        chex.assert_rank(logits, 2)
-        correct = jnp.argmax(logits, axis=-1) == labels
-        defined = ordered & (labels >= 0) & (labels < logits.shape[-1])
-        defined &= ~jnp.any(jnp.isnan(logits), axis=-1)
-        columns.append(jnp.where(defined, correct.astype(jnp.float32), jnp.nan))
+        hits = jnp.asarray(correct(logits, labels))
+        if hits.shape != ordered.shape:
+            raise ValueError(
+                f"`correct` must return {ordered.shape}, one value an example; it "
+                f"returned {hits.shape}."
+            )
+        unclear = jnp.any(jnp.isnan(logits.reshape(len(logits), -1)), axis=-1)
+        hits = hits.astype(jnp.float32)
+        columns.append(jnp.where(ordered & ~unclear, hits, jnp.nan))
     return jnp.stack(columns, axis=-1)
 
 
@@ -193,8 +235,7 @@ def _is_ordered(attributions: Array) -> Array:
 
 
 def _check(inputs: Array, labels: Array, attributions: Array) -> None:
-    chex.assert_type([inputs, labels, attributions], [float, int, float])
-    chex.assert_rank(labels, 1)
+    chex.assert_type([inputs, attributions], float)
     chex.assert_equal_shape_prefix([inputs, labels, attributions], 1)
     chex.assert_equal_rank([inputs, attributions])
     chex.assert_is_broadcastable(attributions.shape, inputs.shape)
