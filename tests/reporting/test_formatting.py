@@ -1,5 +1,6 @@
 """Values and tables as text."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,6 +16,14 @@ from xguide_jax.reporting import formatting
         (np.array(2.0), "2"),
         (float("nan"), "undefined"),
         (np.float32("nan"), "undefined"),
+        (jnp.float32(np.nan), "undefined"),
+        (jnp.bfloat16(np.nan), "undefined"),
+        (jnp.float32(0.123456), "0.1235"),
+        (jnp.bfloat16(0.5), "0.5"),
+        (np.asarray(jnp.bfloat16(0.5)), "0.5"),
+        (jnp.int32(7), "7"),
+        (float("inf"), "inf"),
+        (-np.float32("inf"), "-inf"),
         (1e-7, "1e-07"),
         (123456, "123456"),
         (np.int64(7), "7"),
@@ -53,6 +62,14 @@ def test_no_cell_breaks_out_of_its_table():
     assert lines[0] == r"| a\|b               |".replace("               ", " " * 12)
     assert lines[2] == r"| x \| y z\x1b[2J |"
     assert len({len(line) for line in lines}) == 1
+
+
+def test_numbers_of_any_kind_stand_to_the_right():
+    rows = [{"a": jnp.bfloat16(0.5), "b": jnp.float32(np.nan), "c": "0.5 (1 of 2)"}]
+    assert reporting.format_table(rows).split("\n")[1:] == [
+        "| --: | --------: | ------------ |",
+        "| 0.5 | undefined | 0.5 (1 of 2) |",
+    ]
 
 
 def test_no_rows_give_no_table():

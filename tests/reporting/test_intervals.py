@@ -1,5 +1,9 @@
 """95 % intervals of means."""
 
+import functools
+import warnings
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -56,3 +60,27 @@ def test_one_row_has_no_interval():
 def test_a_bootstrap_without_draws_is_refused():
     with pytest.raises(ValueError, match=r"`resamples` \(=0\) must be at least 1"):
         reporting.bootstrap_interval(np.ones((2, 1)), seed=0, resamples=0)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int32, np.float16, "bfloat16"])
+def test_intervals_of_any_type_are_those_of_float64(dtype):
+    values = (np.arange(6) % 2)[:, None].astype(jnp.dtype(dtype))
+    wide = np.asarray(values, np.float64)
+    for interval in (
+        reporting.t_interval,
+        functools.partial(reporting.bootstrap_interval, seed=0),
+    ):
+        np.testing.assert_array_equal(interval(values), interval(wide))
+
+
+def test_a_column_with_something_undefined_has_no_interval():
+    values = np.arange(12.0).reshape(4, 3)
+    values[1, 1], values[2, 2] = np.nan, np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for low, high in (
+            reporting.t_interval(values),
+            reporting.bootstrap_interval(values, seed=0),
+        ):
+            assert np.isnan(low).tolist() == np.isnan(high).tolist()
+            assert np.isnan(low).tolist() == [False, True, True]

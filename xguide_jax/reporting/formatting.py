@@ -38,18 +38,31 @@ def format_value(value: object) -> str:
     """One value for a reader: four significant digits, and NaN as 'undefined'.
 
     Args:
-      value: a number, text, None (shown as a dash), or anything with a `str`.
+      value: a number or an array without axes, of any type, text, None (shown as a
+        dash), or anything with a `str`.
 
     Returns:
       Printable text.
     """
-    if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
-        value = value.item()
+    value = _plain(value)
     if value is None:
         return "\u2013"  # a dash
     if isinstance(value, float):
         return "undefined" if np.isnan(value) else f"{value:.4g}"
     return printable(str(value))
+
+
+def fixed(value: float, *, digits: int = 3) -> str:
+    """A number with a fixed count of decimals, and NaN as 'undefined'.
+
+    Args:
+      value: the number.
+      digits: behind the point.
+
+    Returns:
+      Text.
+    """
+    return "undefined" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
@@ -75,7 +88,7 @@ def is_numeric(rows: Sequence[Row], column: str) -> bool:
       False as well where no row has a value.
     """
     values = [row[column] for row in rows if row.get(column) is not None]
-    kinds = [np.asarray(value).dtype.kind for value in values]
+    kinds = [np.asarray(_plain(value)).dtype.kind for value in values]
     return bool(kinds) and set(kinds) <= set("iuf")
 
 
@@ -110,6 +123,13 @@ def format_table(rows: Sequence[Row]) -> str:
         + " |"
         for line in lines
     )
+
+
+def _plain(value: object) -> object:
+    """A number of NumPy or JAX as Python's; anything else as it is."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "dtype"):
+        return np.asarray(value).item()
+    return value
 
 
 def _cell(text: str) -> str:

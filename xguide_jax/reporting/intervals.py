@@ -18,8 +18,10 @@ def t_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       values: float [R, P].
 
     Returns:
-      low and high, [P]; NaN for fewer than two rows.
+      low and high, float64 [P]; NaN for fewer than two rows, and in a column that holds
+      anything but finite numbers.
     """
+    values = _finite_columns(values)
     num_rows = len(values)
     if num_rows < 2:
         nothing = np.full(values.shape[1:], np.nan)
@@ -44,13 +46,15 @@ def bootstrap_interval(
       resamples: how many times R rows are drawn.
 
     Returns:
-      low and high, [P]; NaN for fewer than two rows.
+      low and high, float64 [P]; NaN for fewer than two rows, and in a column that holds
+      anything but finite numbers.
 
     Raises:
       ValueError: if `resamples` is less than 1.
     """
     if resamples < 1:
         raise ValueError(f"`resamples` (={resamples}) must be at least 1.")
+    values = _finite_columns(values)
     num_rows = len(values)
     if num_rows < 2:
         nothing = np.full(values.shape[1:], np.nan)
@@ -60,3 +64,9 @@ def bootstrap_interval(
     counts = rng.multinomial(num_rows, np.full(num_rows, 1 / num_rows), size=resamples)
     low, high = np.quantile(counts @ values / num_rows, (0.025, 0.975), axis=0)
     return low, high
+
+
+def _finite_columns(values: np.ndarray) -> np.ndarray:
+    """In float64, NaN throughout a column that is not finite throughout."""
+    values = np.asarray(values, np.float64)
+    return np.where(np.isfinite(values).all(axis=0), values, np.nan)
