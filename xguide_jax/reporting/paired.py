@@ -11,23 +11,33 @@ class Estimate(NamedTuple):
     """A comparison with its interval; NaN bounds where there is none.
 
     Attributes:
-      value: the point estimate.
-      low: lower bound.
-      high: upper bound.
+      value: the point estimate; NaN if undefined.
+      low: lower bound; −inf if the interval is unbounded.
+      high: upper bound; inf if the interval is unbounded.
       num_seeds: how many pairs it rests on, undefined ones dropped.
+      num_given: how many there were.
     """
 
     value: float
     low: float
     high: float
     num_seeds: int
+    num_given: int
 
     def __str__(self) -> str:
-        if self.num_seeds == 0:
+        if np.isnan(self.value):
             return "undefined"
+        complete = self.num_seeds == self.num_given
+        seeds = f"{self.num_seeds} of {self.num_given} seeds"
         if self.num_seeds == 1:
-            return f"{self.value:+.3f} (one seed, no interval)"
-        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+            seeds = "one seed" if complete else seeds
+            return f"{self.value:+.3f} ({seeds}, no interval)"
+        if np.isnan([self.low, self.high]).any():
+            seeds = "" if complete else f"{seeds}, "
+            return f"{self.value:+.3f} ({seeds}no interval)"
+        unbounded = np.isinf([self.low, self.high]).all()
+        bounds = "unbounded" if unbounded else f"{self.low:+.3f}, {self.high:+.3f}"
+        return f"{self.value:+.3f} [{bounds}]" + ("" if complete else f" ({seeds})")
 
 
 def paired_difference(
@@ -39,28 +49,27 @@ def paired_difference(
     (n − 1); t = 2.776 for 95 % and five seeds. With one seed there is no interval.
 
     Args:
-      values: [S], one a seed; pairs with a NaN are dropped and not counted.
+      values: [S], one a seed; pairs with a NaN on either side are dropped, and
+        `num_seeds` falls short of `num_given`. What is infinite is kept.
       references: [S], of the same seeds in the same order.
       confidence: in (0, 1).
 
     Returns:
-      An `Estimate`; all NaN if no pair is left.
+      An `Estimate`; NaN if no pair is left, without bounds where one is infinite.
 
     Raises:
       ValueError: if the lengths differ or `confidence` is outside (0, 1).
     """
-    _check(values, references, confidence)
-    differences = np.subtract(values, references, dtype=np.float64)
-    differences = differences[np.isfinite(differences)]
-    count = len(differences)
-    if count == 0:
-        return Estimate(np.nan, np.nan, np.nan, 0)
-    mean = float(differences.mean())
-    if count == 1:
-        return Estimate(mean, np.nan, np.nan, 1)
+    pairs = _defined(values, references, confidence)
+    with np.errstate(invalid="ignore"):  # inf − inf
+        differences = pairs[:, 0] - pairs[:, 1]
+    count, given = len(differences), len(values)
+    mean = float(differences.mean()) if count else np.nan
+    if count < 2 or not np.isfinite(differences).all():
+        return Estimate(mean, np.nan, np.nan, count, given)
     quantile = special.stdtrit(count - 1, (1 + confidence) / 2)
     half = float(quantile * differences.std(ddof=1) / np.sqrt(count))
-    return Estimate(mean, mean - half, mean + half, count)
+    return Estimate(mean, mean - half, mean + half, count, given)
 
 
 def ratio_of_means(
@@ -75,45 +84,57 @@ def ratio_of_means(
 
     Seeds are drawn with replacement, numerator and denominator together; the bounds are
     percentiles of the resampled ratios. A mean of ratios would be dominated by the seed
-    with the smallest denominator.
+    with the smallest denominator. Where the resampled denominators' own interval holds
+    0, the data do not say which sign the ratio has nor how large it is: the interval is
+    unbounded. Resamples whose denominators sum to 0, at most a few in a hundred
+    otherwise, are left out.
 
     Args:
-      numerators: [S], one a seed; pairs with a NaN are dropped and not counted.
+      numerators: [S], one a seed; pairs with a NaN on either side are dropped, and
+        `num_seeds` falls short of `num_given`. What is infinite is kept.
       denominators: [S], of the same seeds in the same order.
       seed: of the resampling.
       num_resamples: how many, at least 1.
       confidence: in (0, 1).
 
     Returns:
-      An `Estimate`; without bounds for fewer than two pairs.
+      An `Estimate`; NaN if no pair is left or the denominators sum to 0, without bounds
+      for fewer than two pairs and where one is infinite.
 
     Raises:
-      ValueError: if the lengths differ or `confidence` is outside (0, 1).
+      ValueError: if the lengths differ, `confidence` is outside (0, 1) or
+        `num_resamples` is below 1.
     """
-    _check(numerators, denominators, confidence)
-    pairs = np.stack([numerators, denominators], axis=1).astype(np.float64)
-    pairs = pairs[np.isfinite(pairs).all(axis=1)]
-    count = len(pairs)
-    if count == 0 or pairs[:, 1].sum() == 0:
-        return Estimate(np.nan, np.nan, np.nan, 0)
-    ratio = float(pairs[:, 0].sum() / pairs[:, 1].sum())
-    if count == 1:
-        return Estimate(ratio, np.nan, np.nan, 1)
+    if num_resamples < 1:
+        raise ValueError(f"`num_resamples` (={num_resamples}) must be at least 1.")
+    pairs = _defined(numerators, denominators, confidence)
+    count, given = len(pairs), len(numerators)
+    with np.errstate(invalid="ignore"):  # inf − inf, inf / inf
+        top, bottom = pairs.sum(axis=0)
+        ratio = float(top / bottom) if bottom != 0 else np.nan
+    if count < 2 or not np.isfinite(pairs).all():
+        return Estimate(ratio, np.nan, np.nan, count, given)
     draws = np.random.default_rng(seed).integers(count, size=(num_resamples, count))
     sums = pairs[draws].sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = sums[:, 0] / sums[:, 1]
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile(ratios, [tail, 1 - tail])
-    return Estimate(ratio, float(low), float(high), count)
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    least, most = np.quantile(sums[:, 1], tails)
+    if least <= 0 <= most:
+        return Estimate(ratio, -np.inf, np.inf, count, given)
+    sums = sums[sums[:, 1] != 0]
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], tails)
+    return Estimate(ratio, float(low), float(high), count, given)
 
 
-def _check(
+def _defined(
     values: Sequence[float], references: Sequence[float], confidence: float
-) -> None:
+) -> np.ndarray:
+    """The pairs without a NaN, float64 [S', 2]."""
     if len(values) != len(references):
         raise ValueError(
             f"{len(values)} values and {len(references)} references are not pairs."
         )
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` (={confidence}) must lie in (0, 1).")
+    sides = [np.asarray(side, np.float64) for side in (values, references)]
+    pairs = np.stack(sides, axis=1)
+    return pairs[~np.isnan(pairs).any(axis=1)]
