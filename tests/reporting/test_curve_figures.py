@@ -1,6 +1,7 @@
 """Lines, bands and the numbers in their legends."""
 
 import functools
+import warnings
 
 import numpy as np
 import pytest
@@ -84,6 +85,46 @@ def test_undefined_rows_are_left_out_and_counted():
     nothing = reporting.curves({"a": np.full((3, 3), np.nan)}, fractions=_FRACTIONS)
     assert _legend(nothing) == ["a: undefined, 3 undefined"]
     assert reporting.to_png(nothing, dpi=40)
+
+
+def test_a_random_order_is_that_of_the_rows_that_are_shown():
+    rows, chance = np.ones((3, 3)), np.zeros((3, 3))
+    rows[1, 2] = np.nan
+    chance[1], chance[2] = 100, 0.5
+    figure = reporting.curves({"a": rows}, fractions=_FRACTIONS, controls={"a": chance})
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), 0.25)
+    (text,) = _legend(figure)
+    assert text.endswith("(2 seeds), 1 undefined; random order 0.250")
+    # And the other way round.
+    rows[1], chance[1] = 100, np.nan
+    figure = reporting.curves({"a": rows}, fractions=_FRACTIONS, controls={"a": chance})
+    (text,) = _legend(figure)
+    assert text == (
+        "a: 1.000 [1.000, 1.000] (2 seeds), 1 undefined; random order 0.250"
+    )
+
+
+def test_one_row_of_a_random_order_serves_every_seed():
+    chance = np.stack([np.full(3, np.nan), np.full(3, 0.5)])
+    figure = reporting.curves(
+        {"a": np.ones((3, 3)), "b": np.ones((3, 3))},
+        fractions=_FRACTIONS,
+        controls={"a": chance, "b": np.full(3, np.nan)},
+    )
+    a, b = _legend(figure)
+    assert a.endswith("(3 seeds); random order 0.500 (1 undefined)")
+    assert b.endswith("(3 seeds); random order undefined")
+    assert reporting.to_png(figure, dpi=40)
+
+
+def test_no_legend_says_nan():
+    rows = np.ones((3, 3))
+    rows[0] = np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = reporting.curves({"a": rows}, fractions=_FRACTIONS)
+        reporting.to_png(figure, dpi=40)
+    assert _legend(figure) == ["a: inf [no interval] (3 seeds)"]
 
 
 def test_another_interval_is_used_for_bands_and_areas():

@@ -51,7 +51,14 @@ def test_undefined_repetitions_are_neither_drawn_nor_averaged():
     )
     drawn = [points.get_offsets().tolist() for points in figure.axes[0].collections]
     assert drawn == [[[1.0, 2.0]], [[1.0, 2.0]]]
-    assert legend(figure) == ["1 a *", "2 b: undefined"]
+    assert legend(figure) == ["1 a * (1 of 2)", "2 b: undefined"]
+
+
+def test_what_cannot_be_drawn_is_counted():
+    points = {"a": np.array([[np.inf, 1], [1, 2], [3, 4.0]]), "b": np.zeros((3, 2))}
+    figure = reporting.tradeoff(points, x_label="x", y_label="y")
+    assert legend(figure) == ["1 a * (2 of 3)", "2 b"]
+    np.testing.assert_allclose(figure.axes[0].collections[1].get_offsets(), [[2, 3]])
 
 
 def test_refuses_what_it_cannot_draw():

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from xguide_jax.reporting import intervals, style
+from xguide_jax.reporting import formatting, intervals, style
 
 # values [R, P] -> (low [P], high [P])
 IntervalFn = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -33,14 +33,16 @@ def curves(
     """Removal or insertion curves with bands and areas, and their random orders.
 
     Areas are trapezoids over the fractions divided by their span, so a constant curve
-    has its own height as area. Rows with a NaN are left out and counted in the legend.
+    has its own height as area. Rows with a NaN are left out and counted in the legend,
+    and with them the same rows of the control: both lines are of the same repetitions.
 
     Args:
       values: {arm: [R, P]}, one row a repetition and one column a fraction; [P] counts
         as one row.
       fractions: [P], increasing.
       controls: {arm: [R, P]}, the same networks with features in random order; dashed
-        in the arm's colour, with their areas beside the arm's. An arm may lack one.
+        in the arm's colour, with their areas beside the arm's. Row by row paired with
+        the arm's, unless there are more or fewer. An arm may lack one.
       interval_fn: of the curves and of their areas; for many examples, e.g.
         `functools.partial(bootstrap_interval, seed=0)`.
       repetition: what a row is, in the singular.
@@ -62,14 +64,16 @@ def curves(
         raise ValueError(f"`controls` holds {unknown}, which `values` do not.")
     for (arm, points), colour in style.coloured(values.items()):
         rows = _rows(points, len(fractions), arm)
-        defined = rows[~np.isnan(rows).any(axis=1)]
-        area = _area_text(defined, fractions, interval_fn, repetition)
-        missing = f", {len(rows) - len(defined)} undefined"
-        label = f"{arm}: {area}{missing if len(defined) < len(rows) else ''}"
+        chance = None
         if arm in controls:
             chance = _rows(controls[arm], len(fractions), f"control of {arm}")
-            label += f"; random order {_area(chance, fractions).mean():.3f}"
-            axis.plot(fractions, chance.mean(axis=0), "--", color=colour, linewidth=1)
+        defined, chance, missing = _paired(rows, chance)
+        area = _area_text(defined, fractions, interval_fn, repetition)
+        label = f"{arm}: {area}" + (f", {missing} undefined" if missing else "")
+        if chance is not None:
+            label += f"; random order {_chance_text(chance, fractions)}"
+            line = _mean(chance[~_undefined(chance)])
+            axis.plot(fractions, line, "--", color=colour, linewidth=1)
         _draw_band(axis, fractions, defined, interval_fn, color=colour, label=label)
     style.finish_axis(axis, x_label=x_label, y_label=y_label)
     axis.set_xlim(fractions[0], fractions[-1])
@@ -135,6 +139,34 @@ def _rows(values: np.ndarray, length: int, name: str) -> np.ndarray:
     return rows
 
 
+def _undefined(rows: np.ndarray) -> np.ndarray:
+    return np.isnan(rows).any(axis=1)
+
+
+def _paired(
+    rows: np.ndarray, chance: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """The rows that are defined, in both where they are pairs, and how many are not."""
+    left_out = _undefined(rows)
+    if chance is not None and len(chance) == len(rows):
+        left_out |= _undefined(chance)
+        chance = chance[~left_out]
+    return rows[~left_out], chance, int(left_out.sum())
+
+
+def _mean(rows: np.ndarray) -> np.ndarray:
+    return rows.mean(axis=0) if len(rows) else np.full(rows.shape[1:], np.nan)
+
+
+def _chance_text(rows: np.ndarray, fractions: np.ndarray) -> str:
+    defined = rows[~_undefined(rows)]
+    if not len(defined):
+        return "undefined"
+    text = formatting.fixed(float(_area(defined, fractions).mean()))
+    missing = len(rows) - len(defined)
+    return f"{text} ({missing} undefined)" if missing else text
+
+
 def _area(rows: np.ndarray, fractions: np.ndarray) -> np.ndarray:
     span = fractions[-1] - fractions[0]
     return np.trapezoid(rows, fractions, axis=-1) / span
@@ -146,11 +178,12 @@ def _area_text(
     if not len(rows):
         return "undefined"
     areas = _area(rows, fractions)[:, None]
-    mean = f"{float(areas.mean()):.3f}"
+    mean = formatting.fixed(float(areas.mean()))
     if len(rows) == 1:
         return f"{mean} (one {repetition}, no interval)"
     low, high = (float(bound[0]) for bound in interval_fn(areas))
-    return f"{mean} [{low:.3f}, {high:.3f}] ({len(rows)} {repetition}s)"
+    bounds = "no interval" if np.isnan([low, high]).any() else f"{low:.3f}, {high:.3f}"
+    return f"{mean} [{bounds}] ({len(rows)} {repetition}s)"
 
 
 def _draw_band(
@@ -162,8 +195,7 @@ def _draw_band(
     color: str,
     label: str,
 ) -> None:
-    mean = rows.mean(axis=0) if len(rows) else np.full(len(x), np.nan)
-    axis.plot(x, mean, color=color, label=label, linewidth=1.6)
+    axis.plot(x, _mean(rows), color=color, label=label, linewidth=1.6)
     if len(rows) > 1:
         low, high = interval_fn(rows)
         axis.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)

@@ -21,8 +21,9 @@ def tradeoff(
 
     A large point is the mean over repetitions, the small ones around it the repetitions
     themselves. The grey steps join the arms of which no other mean is at least as good
-    in both and better in one, the Pareto front. Repetitions with a NaN are not drawn
-    and not averaged; an arm without any other is listed as undefined.
+    in both and better in one, the Pareto front. Repetitions that are not finite are not
+    drawn and not averaged, and the legend says '3 of 5'; an arm without any other is
+    listed as undefined.
 
     Args:
       points: {arm: [R, 2]}, (x, y) of each repetition.
@@ -37,7 +38,8 @@ def tradeoff(
     Raises:
       ValueError: if an arm's points are not pairs, or there is none.
     """
-    rows = {arm: _pairs(arm, values) for arm, values in points.items()}
+    given = {arm: _pairs(arm, values) for arm, values in points.items()}
+    rows = {arm: p[np.isfinite(p).all(axis=1)] for arm, p in given.items()}
     if not rows:
         raise ValueError("`points` holds no arm.")
     means = {arm: pairs.mean(axis=0) for arm, pairs in rows.items() if len(pairs)}
@@ -51,6 +53,8 @@ def tradeoff(
     entries = []
     for number, ((arm, pairs), colour) in enumerate(style.coloured(rows.items()), 1):
         text = f"{number} {arm}" + (" *" if arm in front else "")
+        if 0 < len(pairs) < len(given[arm]):
+            text += f" ({len(pairs)} of {len(given[arm])})"
         entries.append(Line2D([], [], marker="o", linestyle="", color=colour))
         entries[-1].set_label(text if len(pairs) else f"{text}: undefined")
         if len(pairs):
@@ -95,4 +99,4 @@ def _pairs(arm: str, values: np.ndarray) -> np.ndarray:
     pairs = np.asarray(values, float)
     if pairs.ndim != 2 or pairs.shape[1] != 2:
         raise ValueError(f"{arm!r} has shape {pairs.shape}; [R, 2] is needed.")
-    return pairs[np.isfinite(pairs).all(axis=1)]
+    return pairs
