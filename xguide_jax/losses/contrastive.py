@@ -81,7 +81,7 @@ def region_contrastive_triplet(
 
     Source: our definition after an unverified survey description.
     """
-    if not margin >= 0:
+    if not float(margin) >= 0:
         raise ValueError(f"`margin` (={margin}) must not be negative.")
     gap = _cosine_gap(object_features, background_features, image_features)
     return jax.nn.relu(margin + gap)
@@ -162,5 +162,5 @@ def _directions(*features: Array) -> list[Array]:
 
 
 def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
+    if not float(temperature) > 0:
         raise ValueError(f"`temperature` (={temperature}) must be positive.")

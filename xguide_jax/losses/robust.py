@@ -41,7 +41,7 @@ def robust_explanation(
       R is one mean over the annotated cells of the whole batch, which `robust_error`
       gives the parts of. The paper's own equations were not available to check.
     """
-    if not slack >= 0:
+    if not float(slack) >= 0:
         raise ValueError(f"`slack` (={slack}) must not be negative.")
     error_sum, count = robust_error(maps, annotations, threshold=threshold)
     return jax.nn.relu(ops.safe_divide(error_sum, count) - slack)

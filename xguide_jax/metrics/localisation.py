@@ -166,5 +166,6 @@ def _wide(maps: Array, region: Array) -> tuple[Array, Array]:
 def _check_threshold(threshold: float | Array) -> None:
     if isinstance(threshold, jax.core.Tracer):
         return
-    if not 0 <= threshold <= 1:
+    # A comparison of arrays inside `jit` would be a tracer.
+    if not 0 <= float(threshold) <= 1:
         raise ValueError(f"`threshold` (={threshold}) must lie in [0, 1].")

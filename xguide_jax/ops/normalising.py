@@ -72,7 +72,7 @@ def min_max_normalise(maps: Array, *, epsilon: float = 0.0) -> Array:
       ValueError: if `epsilon` is negative.
       AssertionError: if `maps` is not float or has the batch axis only.
     """
-    if not epsilon >= 0:
+    if not float(epsilon) >= 0:
         raise ValueError(f"`epsilon` (={epsilon}) must not be negative.")
     maps, axes = _wide(maps)
     low = jnp.min(maps, axis=axes, keepdims=True)
@@ -80,7 +80,7 @@ def min_max_normalise(maps: Array, *, epsilon: float = 0.0) -> Array:
     span = high - low
     divisor = jnp.where(span > 0, span + epsilon, 0.0)  # a constant map has no gradient
     quotient = reducing.safe_divide(maps - low, divisor)
-    if epsilon > 0:
+    if float(epsilon) > 0:
         return quotient
     return jnp.where((maps == high) & (span > 0), 1.0, quotient)
 

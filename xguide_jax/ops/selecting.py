@@ -25,8 +25,9 @@ def bottom_k_mask(
 
     True at exactly min(k, number of valid scores) places. Ties go to the lowest flat
     index, −0 and 0 tie, and infinities are ordinary scores. NaN is refused where it can
-    be seen, that is outside `jit`; inside, NaN ranks behind every other score, so it is
-    never preferred. The check waits for the scores to be computed.
+    be seen, that is outside `jit` or in a constant inside; in a traced array, NaN ranks
+    behind every other score, so it is never preferred. The check waits for the scores
+    to be computed.
 
     Args:
       scores: float (or integer) [B, ...]; rank bfloat16 activations in float32 where
@@ -54,7 +55,7 @@ def top_k_mask(scores: Array, k: int | Array, *, where: Array | None = None) -> 
     """Mask of the k highest scores of each example.
 
     As `bottom_k_mask`, from the other end: ties still go to the lowest flat index, and
-    NaN inside `jit` still ranks behind every other score.
+    traced NaN still ranks behind every other score.
 
     Args:
       scores: float (or integer) [B, ...].
@@ -94,16 +95,28 @@ def _top(scores: Array, k: Array, where: Array | None) -> Array:
 def _checked(
     scores: Array, k: int | Array, where: Array | None
 ) -> tuple[Array, Array, Array | None]:
-    scores = jnp.asarray(scores)
+    scores = _concrete(scores)
     if scores.ndim == 0:
         raise ValueError("`scores` must have a batch axis, [B, ...]; its shape is ().")
     if where is not None:
-        where = jnp.asarray(where)
+        where = _concrete(where)
         chex.assert_type(where, bool)
         chex.assert_equal_rank([scores, where])
-        where = jnp.broadcast_to(where, scores.shape)
     _refuse_nan(scores, where)
+    if where is not None:
+        where = jnp.broadcast_to(where, scores.shape)
     return scores, _checked_k(k, scores.shape), where
+
+
+def _concrete(array: Array) -> Array:
+    """On the device, with values that can be looked at unless it is traced already.
+
+    Under `jit`, `jnp.asarray` of a NumPy array is a tracer.
+    """
+    if isinstance(array, jax.Array):
+        return array
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(array)
 
 
 def _checked_k(k: int | Array, shape: tuple[int, ...]) -> Array:
@@ -115,10 +128,10 @@ def _checked_k(k: int | Array, shape: tuple[int, ...]) -> Array:
                 f"`k` (={k}) must lie in [0, n], n = {num_scores} scores an example."
             )
         return jnp.full(shape[:1], k, jnp.int32)
-    k = jnp.asarray(k)
+    k = _concrete(k)
     chex.assert_rank(k, {0, 1})
     chex.assert_type(k, int)
-    if not isinstance(k, jax.core.Tracer) and bool(jnp.any(k < 0)):
+    if not isinstance(k, jax.core.Tracer) and np.any(np.asarray(k) < 0):
         raise ValueError(f"`k` (={k}) must not be negative.")
     return jnp.broadcast_to(k.astype(jnp.int32), shape[:1])
 
@@ -126,9 +139,14 @@ def _checked_k(k: int | Array, shape: tuple[int, ...]) -> Array:
 def _refuse_nan(scores: Array, where: Array | None) -> None:
     if isinstance(scores, jax.core.Tracer) or isinstance(where, jax.core.Tracer):
         return
-    nan = _isnan(scores) if where is None else _isnan(scores) & where
-    rows = jnp.any(nan, axis=range(1, scores.ndim))
-    if bool(jnp.any(rows)):
+    # Constants of a jitted function are looked at now, while it is traced; an operation
+    # on them would otherwise join the trace and have no value.
+    with jax.ensure_compile_time_eval():
+        nan = _isnan(scores)
+        if where is not None:
+            nan &= jnp.broadcast_to(where, scores.shape)
+        rows = np.asarray(jnp.any(nan, axis=range(1, scores.ndim)))
+    if np.any(rows):
         raise ValueError(
             f"`scores` must not be NaN; it is in rows {np.flatnonzero(rows).tolist()}."
         )

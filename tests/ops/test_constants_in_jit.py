@@ -1,0 +1,155 @@
+"""Every op takes arrays that are constants of a jitted function.
+
+Inside `jit` a jnp operation on a constant gives a tracer, so a check that looks at
+values must look at them with NumPy, or it crashes where nothing is wrong.
+"""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xguide_jax import losses, metrics, ops
+
+MAPS = np.linspace(-1, 1, 32, dtype=np.float32).reshape(2, 4, 4)
+IMAGES = np.linspace(0, 2, 64, dtype=np.float32).reshape(2, 4, 4, 2)
+ROWS = np.array([1.5, -2.5], np.float32)
+MASK = MAPS > 0
+COUNTS = np.array([3, 99], np.int32)
+BOXES = np.array([[[0, 1, 3, 4]], [[1, 0, 2, 9]]], np.float32)
+VALID = np.array([[True], [True]])
+KERNEL = np.full((3, 3, 2, 1), 0.5, np.float32)
+KEY = jax.random.key(0)
+
+draw = lambda key, example: jax.random.uniform(key, example.shape)
+
+
+def selecting(select):
+    return lambda scores, k, where: select(scores, k, where=where)
+
+
+# name: (the op with everything that is no array bound, its arrays)
+CALLS = {
+    "area_resize": (partial(ops.area_resize, shape=(2, 2)), MAPS),
+    "at_least_float32": (ops.at_least_float32, MASK),
+    "axis_sum": (partial(ops.axis_sum, axis_name=None), MAPS),
+    "balanced_threshold": (ops.balanced_threshold, MAPS, np.sign(MAPS)),
+    "bilinear_resize": (partial(ops.bilinear_resize, shape=(8, 8)), MAPS),
+    "blur": (ops.blur, MAPS),
+    "bottom_k_mask": (selecting(ops.bottom_k_mask), MAPS, COUNTS, MASK),
+    "clip_boxes": (partial(ops.clip_boxes, shape=(4, 4)), BOXES, VALID),
+    "constant_fill": (partial(ops.constant_fill, value=ROWS), KEY, IMAGES),
+    "conv_general_dilated": (
+        lambda x, w: ops.conv_general_dilated(
+            x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        ),
+        IMAGES, KERNEL,
+    ),
+    "example_indices": (lambda x: ops.example_indices(len(x)), MAPS),
+    "example_keys": (lambda k: jax.random.key_data(ops.example_keys(k, 2)), KEY),
+    "magnitude_of_mean": (ops.magnitude_of_mean, IMAGES),
+    "masked_pool": (ops.masked_pool, IMAGES, MASK),
+    "max_pool": (partial(ops.max_pool, window=(2, 2)), IMAGES),
+    "mean_fill": (partial(ops.mean_fill, axes=(1, 2)), KEY, IMAGES),
+    "mean_magnitude": (ops.mean_magnitude, IMAGES),
+    "min_max_normalise": (ops.min_max_normalise, MAPS),
+    "normalise_by_max": (ops.normalise_by_max, MAPS),
+    "normalise_by_max_magnitude": (ops.normalise_by_max_magnitude, MAPS),
+    "per_example": (ops.per_example(draw), KEY, IMAGES),
+    "random_rank": (lambda x, k: ops.random_rank(x, key=k), IMAGES, KEY),
+    "rasterise_boxes": (partial(ops.rasterise_boxes, shape=(4, 4)), BOXES, VALID),
+    "replace": (ops.replace, MAPS, MASK, -MAPS),
+    "safe_divide": (ops.safe_divide, MAPS, np.maximum(MAPS, 0)),
+    "safe_norm": (partial(ops.safe_norm, axis=1), MAPS),
+    "signed_channel_mean": (ops.signed_channel_mean, IMAGES),
+    "top_k_mask": (selecting(ops.top_k_mask), MAPS, COUNTS, MASK),
+    "uniform_range_fill": (partial(ops.uniform_range_fill, axes=(1, 2)), KEY, IMAGES),
+    "weighted_mean": (ops.weighted_mean, ROWS, np.abs(ROWS)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ops.__all__)
+def test_an_op_takes_constants_inside_jit(name):
+    """All arrays known, as NumPy's and as `jax.Array`s: the values of outside."""
+    op, *arrays = CALLS[name]
+    expected = op(*arrays)
+    for convert in (lambda a: a, jnp.asarray):
+        constants = [a if a is KEY else convert(a) for a in arrays]
+        inside = jax.jit(lambda constants=constants: op(*constants))()
+        chex.assert_trees_all_close(inside, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ops.__all__)
+def test_an_op_takes_constants_beside_traced_arrays(name):
+    """One argument traced, the others known: no check may mix the two."""
+    op, *arrays = CALLS[name]
+    expected = op(*arrays)
+    for traced in range(len(arrays)):
+        others = [*arrays]
+
+        def call(array, others=others, traced=traced):
+            others[traced] = array
+            return op(*others)
+
+        chex.assert_trees_all_close(jax.jit(call)(arrays[traced]), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("select", [ops.bottom_k_mask, ops.top_k_mask])
+@pytest.mark.parametrize("convert", [np.asarray, jnp.asarray])
+def test_a_bad_constant_is_refused_inside_jit_as_outside(select, convert):
+    scores = MAPS.copy()
+    scores[1, 0, 0] = np.nan
+    scores, valid = convert(scores), convert(~np.isnan(scores))
+    with pytest.raises(ValueError, match=r"must not be NaN; it is in rows \[1\]"):
+        jax.jit(lambda: select(scores, 1))()
+    everywhere = convert(np.ones((1, 1, 4), bool))
+    with pytest.raises(ValueError, match=r"must not be NaN; it is in rows \[1\]"):
+        jax.jit(lambda: select(scores, 1, where=everywhere))()
+    mask = jax.jit(lambda: select(scores, 1, where=valid))()
+    np.testing.assert_array_equal(mask.sum((1, 2)), [1, 1])
+    negative = convert(np.array([1, -1]))
+    with pytest.raises(ValueError, match=r"`k` \(=\[ 1 -1\]\) must not be negative"):
+        jax.jit(lambda x: select(x, negative))(MAPS)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.int32])
+def test_constants_of_other_dtypes_are_selected_inside_jit(dtype):
+    scores = jnp.asarray(10 * MAPS).astype(dtype)
+    inside = jax.jit(lambda: ops.bottom_k_mask(scores, 3))()
+    np.testing.assert_array_equal(inside, ops.bottom_k_mask(scores, 3))
+
+
+@pytest.mark.parametrize("convert", [float, np.float32, jnp.float32])
+def test_a_threshold_may_be_a_constant_of_any_kind_inside_jit(convert):
+    region = (MASK).astype(np.float32)
+    threshold, beyond = convert(0.25), convert(1.5)
+    inside = jax.jit(lambda m: metrics.iou(m, region, threshold=threshold))(MAPS)
+    np.testing.assert_allclose(inside, metrics.iou(MAPS, region, threshold=0.25))
+    with pytest.raises(ValueError, match=r"`threshold` \(=1.5\) must lie in \[0, 1\]"):
+        jax.jit(lambda m: metrics.iou(m, region, threshold=beyond))(MAPS)
+
+
+@pytest.mark.parametrize("convert", [float, np.float32, jnp.float32])
+def test_a_checked_number_may_be_a_constant_of_any_kind_inside_jit(convert):
+    half, negative = convert(0.5), convert(-0.5)
+    signs = np.sign(MAPS)
+    for call, name in (
+        (
+            lambda x, v: losses.region_contrastive(x, -x, x, temperature=v),
+            "temperature",
+        ),
+        (lambda x, v: losses.region_contrastive_triplet(x, -x, x, margin=v), "margin"),
+        (
+            lambda x, v: losses.robust_explanation(x, signs, threshold=0.0, slack=v),
+            "slack",
+        ),
+        (lambda x, v: ops.min_max_normalise(x, epsilon=v), "epsilon"),
+    ):
+        arrays = MAPS if name == "slack" else MAPS[:, 0]
+        inside = jax.jit(lambda x, call=call: call(x, half))(arrays)
+        np.testing.assert_allclose(inside, call(arrays, 0.5), rtol=1e-6)
+        with pytest.raises(ValueError, match=rf"`{name}` \(=-0.5\) must"):
+            jax.jit(lambda x, call=call: call(x, negative))(arrays)
