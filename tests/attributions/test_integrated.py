@@ -158,8 +158,8 @@ class IntegratedGradientsTest(chex.TestCase):
             num_steps=6,
             score_fn=attributions.target_logit,
         )
-        chex.assert_type(actual, jnp.bfloat16)
-        np.testing.assert_array_equal(actual.astype(jnp.float32), [[134 / 128]])
+        chex.assert_type(actual, jnp.float32)
+        np.testing.assert_array_equal(actual, [[134 / 128]])
 
     @unittest.skipIf(jax.__version_info__ < (0, 12), "XLA dropped barriers too early")
     def test_memory_grows_with_the_chunk_and_not_with_the_steps(self):

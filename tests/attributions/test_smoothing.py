@@ -127,9 +127,9 @@ class SmoothGradTest(chex.TestCase):
 
         self.assertLess(temporary_bytes(8), 1.5 * temporary_bytes(2))
 
-    def test_bfloat16_inputs_give_bfloat16_attributions(self):
+    def test_bfloat16_inputs_give_float32_attributions(self):
         actual = explain(jnp.asarray(INPUTS, jnp.bfloat16))
-        chex.assert_type(actual, jnp.bfloat16)
+        chex.assert_type(actual, jnp.float32)
 
     def test_values_out_of_range_are_refused(self):
         for sigma in (-0.1, float("nan")):

@@ -4,7 +4,9 @@ An explainer is `(predict_fn, inputs, targets, *, ...) -> array`, differentiable
 inputs and in the parameters that `predict_fn` closes over, and holds nothing constant.
 `B` is the batch, `C` the classes, `h w K` a feature map; `x` an input, `b` a baseline,
 `f` the score that is explained and `g` its gradient. To explain a layer, cut the
-network with `split_at` and pass what it returns to the same functions.
+network with `split_at` and pass what it returns to the same functions. A gradient has
+the dtype of what it is taken at; means, products and sums of gradients are float32 or
+wider, also of float16 and bfloat16 inputs.
 """
 
 from xguide_jax.attributions.cam import (

@@ -3,13 +3,15 @@
 `A` are features [B, h, w, K], `f` the score as a function of them and
 `g = ∂f / ∂A` its gradient. All maps come at the resolution of the features,
 `[B, h, w]`; their implicit baseline is A = 0. Get `(head_fn, features)` from
-`layers.split_at`.
+`layers.split_at`. Whatever dtype the features have, means, products and sums are of
+float32 or wider, and so are the maps: in float16 a sum of 512 channels may overflow.
 """
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from xguide_jax import ops
 from xguide_jax.attributions import gradients
 from xguide_jax.types import Array, PredictFn, ScoreFn
 
@@ -39,7 +41,7 @@ def grad_cam(
         called.
 
     Returns:
-      float [B, h, w], at least 0.
+      float [B, h, w], float32 or wider, at least 0.
 
     Raises:
       AssertionError: if the shapes are not those above, or as `input_gradient`.
@@ -75,7 +77,7 @@ def signed_grad_cam(
       weights: float [B, K], used in place of the mean gradients.
 
     Returns:
-      float [B, h, w], signed.
+      float [B, h, w], float32 or wider, signed.
 
     Raises:
       AssertionError: if the shapes are not those above, or as `input_gradient`.
@@ -84,6 +86,7 @@ def signed_grad_cam(
     if weights is None:
         weights = grad_cam_weights(head_fn, features, targets, score_fn=score_fn)
     chex.assert_shape(weights, (features.shape[0], features.shape[-1]))
+    features, weights = ops.at_least_float32(features), ops.at_least_float32(weights)
     return jnp.einsum("bhwk,bk->bhw", features, weights)
 
 
@@ -101,7 +104,7 @@ def grad_cam_weights(
       score_fn: (logits, targets) -> [B]; see `scores`.
 
     Returns:
-      float [B, K], signed.
+      float [B, K], float32 or wider, signed.
 
     Raises:
       AssertionError: if the features are not of rank 4, or as `input_gradient`.
@@ -110,7 +113,7 @@ def grad_cam_weights(
     """
     chex.assert_rank(features, 4)
     gradient = gradients.input_gradient(head_fn, features, targets, score_fn=score_fn)
-    return jnp.mean(gradient, axis=(1, 2))
+    return jnp.mean(ops.at_least_float32(gradient), axis=(1, 2))
 
 
 def layer_cam(
@@ -131,7 +134,7 @@ def layer_cam(
       score_fn: (logits, targets) -> [B]; see `scores`.
 
     Returns:
-      float [B, h, w], at least 0 where the features are.
+      float [B, h, w], float32 or wider, at least 0 where the features are.
 
     Raises:
       AssertionError: if the features are not of rank 4, or as `input_gradient`.
@@ -141,4 +144,5 @@ def layer_cam(
     """
     chex.assert_rank(features, 4)
     gradient = gradients.input_gradient(head_fn, features, targets, score_fn=score_fn)
+    gradient, features = ops.at_least_float32(gradient), ops.at_least_float32(features)
     return jnp.sum(jax.nn.relu(gradient) * features, axis=-1)

@@ -9,6 +9,7 @@ map looks wrong.
 import chex
 import jax.numpy as jnp
 
+from xguide_jax import ops
 from xguide_jax.attributions import integrated
 from xguide_jax.types import Array, PredictFn, ScoreFn
 
@@ -39,7 +40,7 @@ def completeness_gap(
       score_fn: (logits, targets) -> [B]; that of the attributions.
 
     Returns:
-      float [B], in units of the score; 0 for a complete attribution.
+      float [B], float32 or wider, in units of the score; 0 for a complete attribution.
 
     Raises:
       AssertionError: if the batch sizes differ.
@@ -75,8 +76,8 @@ def completeness_error(
       score_fn: (logits, targets) -> [B]; that of the attributions.
 
     Returns:
-      float [B], at least 0; NaN where input and baseline have the same score, for then
-      it is undefined.
+      float [B], float32 or wider, at least 0; NaN where input and baseline have the
+      same score, for then it is undefined.
 
     Raises:
       AssertionError: if the batch sizes differ.
@@ -100,15 +101,15 @@ def _score_change(
     baselines: Array | float,
     score_fn: ScoreFn,
 ) -> Array:
-    """What is attributed, f(x) − f(b), [B]."""
+    """What is attributed, f(x) − f(b), [B], in float32 or wider."""
     chex.assert_equal_shape_prefix([inputs, targets], 1)
     baselines = integrated.broadcast_baselines(baselines, inputs)
-    score = score_fn(predict_fn(inputs), targets)
-    return score - score_fn(predict_fn(baselines), targets)
+    score = ops.at_least_float32(score_fn(predict_fn(inputs), targets))
+    return score - ops.at_least_float32(score_fn(predict_fn(baselines), targets))
 
 
 def _total(attributions: Array, change: Array) -> Array:
-    """Each example's attributions added up, in the dtype of the scores, [B]."""
+    """Each example's attributions added up, in the dtype of the change, [B]."""
     chex.assert_equal_shape_prefix([attributions, change], 1)
     values = attributions.reshape(attributions.shape[0], -1)
     return jnp.sum(values.astype(change.dtype), axis=-1)

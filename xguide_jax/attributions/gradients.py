@@ -9,6 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from xguide_jax import ops
 from xguide_jax.types import Array, PredictFn, ScoreFn
 
 
@@ -29,7 +30,7 @@ def input_gradient(
       score_fn: (logits, targets) -> [B]; see `scores`.
 
     Returns:
-      Like `inputs`, signed, in units of score per unit of input.
+      Like `inputs`, also in dtype, signed, in units of score per unit of input.
 
     Raises:
       AssertionError: if the batch sizes differ, the inputs are not float or the score
@@ -63,9 +64,10 @@ def gradient_x_input(
       score_fn: (logits, targets) -> [B]; see `scores`.
 
     Returns:
-      Like `inputs`, signed, in units of the score.
+      Shaped like `inputs`, float32 or wider, signed, in units of the score.
 
     Raises:
       AssertionError: as `input_gradient`.
     """
-    return inputs * input_gradient(predict_fn, inputs, targets, score_fn=score_fn)
+    gradient = input_gradient(predict_fn, inputs, targets, score_fn=score_fn)
+    return ops.at_least_float32(inputs) * ops.at_least_float32(gradient)

@@ -32,12 +32,13 @@ def integrated_gradients(
     midpoint rule for the path integral of the gradient g. The sum over i tends to
     f(x) − f(b) as N grows; `completeness_gap` measures what is missing.
 
-    `predict_fn` sees arrays shaped like `inputs` only: the points of a chunk come by
-    `vmap`. The loop over chunks is unrolled, since a convolution's gradient in a
-    compiled loop is many times slower on CPU; compile time therefore grows with
-    `num_steps / chunk_size`. A barrier keeps XLA from running all chunks at once, so
-    that memory grows with `chunk_size` and not with `num_steps`. Two exceptions: a
-    parameter gradient keeps every point alive; and JAX 0.10 on a CPU needs
+    `predict_fn` sees arrays shaped and typed like `inputs` only: the points of a chunk
+    come by `vmap`, and are placed in float32 or wider before they are rounded. The loop
+    over chunks is unrolled, since a convolution's gradient in a compiled loop is many
+    times slower on CPU; compile time therefore grows with `num_steps / chunk_size`. A
+    barrier keeps XLA from running all chunks at once, so that memory grows with
+    `chunk_size` and not with `num_steps`. Two exceptions: a parameter gradient keeps
+    every point alive; and JAX 0.10 on a CPU needs
     `XLA_FLAGS=--xla_cpu_enable_concurrency_optimized_scheduler=false`, since it drops
     the barriers before it schedules. Differentiable again, in the inputs, the baselines
     and the parameters; jvp and vmap work.
@@ -53,7 +54,8 @@ def integrated_gradients(
         least memory; an accelerator that one batch does not fill wants more.
 
     Returns:
-      Like `inputs`, signed, in units of the score; 0 wherever input and baseline agree.
+      Shaped like `inputs`, float32 or wider, signed, in units of the score; 0 wherever
+      input and baseline agree.
 
     Raises:
       AssertionError: as `input_gradient`.
@@ -69,18 +71,20 @@ def integrated_gradients(
     chunk_size = 1 if chunk_size is None else chunk_size
     if chunk_size < 1:
         raise ValueError(f"`chunk_size` (={chunk_size}) must be at least 1.")
-    baselines = broadcast_baselines(baselines, inputs)
+    baselines = ops.at_least_float32(broadcast_baselines(baselines, inputs))
     gradient = functools.partial(
         gradients.input_gradient, predict_fn, targets=targets, score_fn=score_fn
     )
     positions = (np.arange(num_steps) + 0.5) / num_steps
 
-    def chunk_sum(inputs: Array, chunk: np.ndarray) -> Array:
-        def gradient_at(position: Array) -> Array:
-            point = baselines + position * (inputs - baselines)
-            return ops.at_least_float32(gradient(point))
+    def chunk_sum(values: Array, chunk: np.ndarray) -> Array:
+        values = ops.at_least_float32(values)
 
-        chunk_positions = jnp.asarray(chunk, inputs.dtype)
+        def gradient_at(position: Array) -> Array:
+            point = baselines + position * (values - baselines)
+            return ops.at_least_float32(gradient(point.astype(inputs.dtype)))
+
+        chunk_positions = jnp.asarray(chunk, values.dtype)
         if len(chunk) == 1:
             return gradient_at(chunk_positions[0])
         return jnp.sum(jax.vmap(gradient_at)(chunk_positions), axis=0)
@@ -91,8 +95,8 @@ def integrated_gradients(
         total += chunk_sum(values, positions[start : start + chunk_size])
         # The next chunk reads `values`, so it cannot start before this one has ended.
         total, values = jax.lax.optimization_barrier((total, values))
-    mean_gradient = jnp.asarray(total / num_steps, inputs.dtype)
-    return (inputs - baselines) * mean_gradient
+    mean_gradient = jnp.asarray(total / num_steps, baselines.dtype)
+    return (ops.at_least_float32(inputs) - baselines) * mean_gradient
 
 
 def broadcast_baselines(baselines: Array | float, inputs: Array) -> Array:

@@ -45,7 +45,7 @@ def smooth_grad(
       num_samples: S, at least 1.
 
     Returns:
-      Like the explainer's result.
+      Shaped like the explainer's result, float32 or wider.
 
     Raises:
       ValueError: if `sigma` is negative, `num_samples` less than 1, or the key not as
@@ -62,12 +62,13 @@ def smooth_grad(
     total: Array | float = 0.0
     values = inputs
     for sample in range(num_samples):
-        noisy = values + sigma * _noise(keys, sample, values)
-        attributions = explainer(predict_fn, noisy, targets)
+        noisy = ops.at_least_float32(values)
+        noisy = noisy + sigma * _noise(keys, sample, noisy)
+        attributions = explainer(predict_fn, noisy.astype(inputs.dtype), targets)
         total += ops.at_least_float32(attributions)
         # The next sample reads `values`, so it cannot start before this one has ended.
         total, values = jax.lax.optimization_barrier((total, values))
-    return jnp.asarray(total / num_samples, attributions.dtype)
+    return jnp.asarray(total / num_samples)
 
 
 def _noise(keys: PRNGKey, sample: int, inputs: Array) -> Array:

@@ -67,7 +67,7 @@ def localisation(
         )
         maps = explainer(function, point, annotated.targets_of(context.batch))
         if maps.ndim == 4:
-            maps = jnp.sum(maps, axis=-1)
+            maps = jnp.sum(ops.at_least_float32(maps), axis=-1)
         _, h, w = maps.shape
         region = ops.area_resize(jax.lax.stop_gradient(region), shape=(h, w))
         values = loss(maps, region)
