@@ -4,7 +4,11 @@ A loss takes arrays `[B, ...]` and returns float `[B]`. It never reduces over th
 never logs and never holds an argument constant: who composes decides that.
 """
 
-from xguide_jax.losses.consistency import kl_consistency
+from xguide_jax.losses.consistency import (
+    bernoulli_consistency,
+    kl_consistency,
+    squared_consistency,
+)
 from xguide_jax.losses.contrastive import (
     region_contrastive,
     region_contrastive_batch,
@@ -20,6 +24,7 @@ from xguide_jax.losses.right_reasons import outside_energy, right_for_right_reas
 from xguide_jax.losses.robust import imputation_l1, robust_error, robust_explanation
 
 __all__ = (
+    "bernoulli_consistency",
     "energy",
     "imputation_l1",
     "kl_consistency",
@@ -33,4 +38,5 @@ __all__ = (
     "right_for_right_reasons",
     "robust_error",
     "robust_explanation",
+    "squared_consistency",
 )
