@@ -151,7 +151,7 @@ class IntegratedGradientsTest(chex.TestCase):
         # bfloat16, with 8 bits, are 6.328125 and not 6.28125: the mean is 135 / 128.
         slope = jnp.array(134 / 128, jnp.bfloat16)
         actual = attributions.integrated_gradients(
-            lambda x: x * slope,
+            lambda x: jnp.repeat(x * slope, 2, axis=-1),
             jnp.ones((1, 1), jnp.bfloat16),
             np.array([0]),
             baselines=0.0,

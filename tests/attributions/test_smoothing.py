@@ -51,7 +51,7 @@ class SmoothGradTest(chex.TestCase):
             return jnp.sum(inputs**3, axis=-1, keepdims=True)
 
         actual = attributions.smooth_grad(
-            gradient,
+            functools.partial(gradient, score_fn=attributions.regression_output),
             cubic,
             jnp.ones((1, 4096)),
             np.array([0]),

@@ -21,6 +21,11 @@ from xguide_jax.attributions.integrated import integrated_gradients
 from xguide_jax.attributions.layers import split_at
 from xguide_jax.attributions.scores import (
     centred_logit,
+    regression_output,
+    sigmoid_log_probability,
+    sigmoid_logit,
+    sigmoid_probability,
+    sigmoid_sum_log_probabilities,
     sum_log_probabilities,
     target_log_probability,
     target_logit,
@@ -38,6 +43,11 @@ __all__ = (
     "input_gradient",
     "integrated_gradients",
     "layer_cam",
+    "regression_output",
+    "sigmoid_log_probability",
+    "sigmoid_logit",
+    "sigmoid_probability",
+    "sigmoid_sum_log_probabilities",
     "signed_grad_cam",
     "smooth_grad",
     "split_at",
