@@ -106,8 +106,12 @@ API = {
         "apply_fn terms optimizer", "task_loss axis_name", "task_loss axis_name",
     ),
     "training.make_eval_step": (
-        "apply_fn", "task_loss axis_name", "task_loss axis_name",
+        "apply_fn", "task_loss correct axis_name", "task_loss correct axis_name",
     ),
+    "training.sigmoid_correct": ("logits labels", "", ""),
+    "training.sigmoid_cross_entropy": ("output batch", "", ""),
+    "training.softmax_correct": ("logits labels", "", ""),
+    "training.softmax_cross_entropy": ("output batch", "", ""),
     "guidance.localisation": (
         "", "loss explainer layer explain_in", "layer explain_in",
     ),

@@ -5,6 +5,12 @@ it are conveniences.
 """
 
 from xguide_jax.training.checkpoint import restore_checkpoint, save_checkpoint
+from xguide_jax.training.heads import (
+    sigmoid_correct,
+    sigmoid_cross_entropy,
+    softmax_correct,
+    softmax_cross_entropy,
+)
 from xguide_jax.training.log import (
     append_record,
     read_records,
@@ -18,7 +24,6 @@ from xguide_jax.training.objective import (
     guidance_loss,
     init_guidance,
     make_objective,
-    softmax_cross_entropy,
 )
 from xguide_jax.training.parallel import data_parallel, pad_batch
 from xguide_jax.training.step import init_train_state, make_eval_step, make_train_step
@@ -39,6 +44,9 @@ __all__ = (
     "read_records",
     "restore_checkpoint",
     "save_checkpoint",
+    "sigmoid_correct",
+    "sigmoid_cross_entropy",
+    "softmax_correct",
     "softmax_cross_entropy",
     "truncate_log",
     "write_bytes",

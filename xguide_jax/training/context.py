@@ -162,6 +162,28 @@ def batch_weight(batch: Batch) -> Array:
     return weight.astype(jnp.result_type(float))
 
 
+def per_example(name: str, values: Array, weight: Array) -> Array:
+    """The values, refused unless there is one an example.
+
+    Args:
+      name: what they are, for the message.
+      values: of any shape.
+      weight: [B].
+
+    Returns:
+      `values`, [B].
+
+    Raises:
+      ValueError: for another shape, which would be broadcast against the weights.
+    """
+    if jnp.shape(values) != weight.shape:
+        raise ValueError(
+            f"`{name}` returned shape {jnp.shape(values)}; it must return one value an "
+            f"example, {weight.shape}."
+        )
+    return values
+
+
 def share(values: Array, weight: Array, total: Array) -> Array:
     """A device's part of a weighted mean, Σ w v / total.
 

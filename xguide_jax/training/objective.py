@@ -10,13 +10,12 @@ the shares, and of their gradients, is the result. Averaging the shares is wrong
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
-import optax
 
 from xguide_jax import ops
 from xguide_jax.training import context as contexts
+from xguide_jax.training import heads
 from xguide_jax.types import (
     ApplyFn,
     Array,
@@ -54,28 +53,6 @@ class Aux(NamedTuple):
 Objective = Callable[[dict[str, PyTree], TrainState, Batch], tuple[Array, Aux]]
 
 
-def softmax_cross_entropy(output: ModelOutput, batch: Batch) -> Array:
-    """Cross-entropy with integer labels, the default task loss.
-
-    l_i = −log softmax(logits_i)[label_i], in nats, in float32 or wider.
-
-    Args:
-      output: logits float [B, C].
-      batch: 'labels' int [B] in [0, C). A label out of range gives NaN here, which
-        the step skips: check labels on the host with `data.validate_batch`.
-
-    Returns:
-      float [B].
-    """
-    logits = output.logits
-    chex.assert_rank([logits, batch["labels"]], [2, 1])
-    # A negative label would count from the last class; out of range it is NaN.
-    labels = jnp.where(batch["labels"] < 0, logits.shape[-1], batch["labels"])
-    return optax.softmax_cross_entropy_with_integer_labels(
-        ops.at_least_float32(logits), labels
-    )
-
-
 def init_guidance(
     key: PRNGKey, terms: Terms, batch: Batch
 ) -> tuple[dict[str, PyTree], dict[str, PyTree]]:
@@ -100,7 +77,7 @@ def make_objective(
     apply_fn: ApplyFn,
     terms: Terms,
     *,
-    task_loss: TaskLoss = softmax_cross_entropy,
+    task_loss: TaskLoss = heads.softmax_cross_entropy,
     axis_name: str | None = None,
 ) -> Objective:
     """The training objective as a function for bare `jax.grad`.
@@ -159,7 +136,7 @@ def guidance_loss(
     output: ModelOutput | None = None,
     axis_name: str | None = None,
     step: Array | int = 0,
-    task_loss: TaskLoss = softmax_cross_entropy,
+    task_loss: TaskLoss = heads.softmax_cross_entropy,
     dropout_key: PRNGKey | None = None,
 ) -> tuple[Array, tuple[dict[str, PyTree], Metrics]]:
     """All guidance terms as one scalar, for anybody's own `loss_fn`.

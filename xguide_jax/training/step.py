@@ -12,6 +12,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from xguide_jax import ops
+from xguide_jax.training import context as contexts
+from xguide_jax.training import heads
 from xguide_jax.training import objective as objectives
 from xguide_jax.types import (
     ApplyFn,
@@ -78,7 +80,7 @@ def make_train_step(
     terms: Terms,
     optimizer: optax.GradientTransformation,
     *,
-    task_loss: TaskLoss = objectives.softmax_cross_entropy,
+    task_loss: TaskLoss = heads.softmax_cross_entropy,
     axis_name: str | None = None,
 ) -> TrainStep:
     """One step of guided training; `terms = {}` is unguided training.
@@ -134,7 +136,8 @@ def make_train_step(
 def make_eval_step(
     apply_fn: ApplyFn,
     *,
-    task_loss: TaskLoss = objectives.softmax_cross_entropy,
+    task_loss: TaskLoss = heads.softmax_cross_entropy,
+    correct: Callable[[Array, Array], Array] = heads.softmax_correct,
     axis_name: str | None = None,
 ) -> EvalStep:
     """Loss and accuracy of one batch in eval mode.
@@ -142,25 +145,38 @@ def make_eval_step(
     Args:
       apply_fn: the network.
       task_loss: (output, batch) -> [B].
+      correct: (logits, labels) -> [B], 0 or 1 or a share, whose mean is the accuracy;
+        `sigmoid_correct` for one logit and for multi-hot labels.
       axis_name: name of the device axis for `data_parallel`; None for one device.
 
     Returns:
       `(state, batch) -> {'loss', 'accuracy', 'weight'}`: weighted means over the whole
-      batch of all devices, and the sum of its weights, with which batches are combined.
+      batch of all devices, and the sum of its weights, with which batches are combined;
+      in float32 or wider.
+
+    Raises:
+      ValueError: when it is traced, if the default `correct` does not fit the head, or
+        a function does not return one value an example.
     """
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
         output, _ = apply_fn(
             state.params["model"], state.model_state, batch["inputs"], train=False
         )
-        loss = task_loss(output, batch)
-        correct = jnp.argmax(output.logits, axis=-1) == batch["labels"]
-        weight = batch.get("weight", jnp.ones(loss.shape)).astype(loss.dtype)
+        weight = contexts.batch_weight(batch)
+        # In float32: bfloat16 counts 777 rows as 776.
+        loss = ops.at_least_float32(
+            contexts.per_example("task_loss", task_loss(output, batch), weight)
+        )
+        right = contexts.per_example(
+            "correct", correct(output.logits, batch["labels"]), weight
+        )
+        weight = weight.astype(loss.dtype)
         mean = lambda values: ops.weighted_mean(
             values.astype(loss.dtype), weight, axis_name=axis_name
         )
         total = ops.axis_sum(jnp.sum(weight), axis_name)
-        return {"loss": mean(loss), "accuracy": mean(correct), "weight": total}
+        return {"loss": mean(loss), "accuracy": mean(right), "weight": total}
 
     return _carrying(eval_step, axis_name)
 
