@@ -93,8 +93,8 @@ API = {
     "guidance.every_k_steps": ("term k", "", ""),
     "training.guidance_loss": (
         "apply_fn terms params model_state guidance_state batch",
-        "key output axis_name step task_loss dropout_key",
-        "output axis_name step task_loss dropout_key",
+        "key step output axis_name task_loss dropout_key",
+        "output axis_name task_loss dropout_key",
     ),
     "training.make_objective": (
         "apply_fn terms", "task_loss axis_name", "task_loss axis_name",
@@ -175,7 +175,7 @@ DEFAULTS = {
         "slack": 0.1, "kernel_size": 64, "stride": 32, "layer": "features",
     },
     "training.guidance_loss": {
-        "output": None, "axis_name": None, "step": 0, "dropout_key": None,
+        "output": None, "axis_name": None, "dropout_key": None,
     },
     "training.make_objective": {"axis_name": None},
     "training.make_train_step": {"axis_name": None},

@@ -60,7 +60,7 @@ def guide(terms, params, guidance_params, batch, *, apply_fn=linear_network):
 
     def loss_fn(params):
         loss, (_, metrics) = training.guidance_loss(
-            apply_fn, terms, params, (), {}, batch, key=jax.random.key(0)
+            apply_fn, terms, params, (), {}, batch, step=0, key=jax.random.key(0)
         )
         return loss, metrics
 

@@ -140,7 +140,7 @@ def test_a_class_that_is_not_in_the_batch_keeps_its_prior():
     apply_fn, params, _ = testing.smooth_network(jax.random.key(0))
     _, (states, _) = training.guidance_loss(
         apply_fn, {"prior": TERMS["prior"]}, {"model": params}, (), {"prior": state},
-        batch, key=jax.random.key(1),
+        batch, step=0, key=jax.random.key(1),
     )  # fmt: skip
     np.testing.assert_array_equal(states["prior"][2], state[2])
     assert np.all(np.any(states["prior"][:2] != state[:2], axis=(1, 2)))

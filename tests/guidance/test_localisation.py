@@ -34,7 +34,7 @@ def value_of(term, network, batch):
     def objective(params, batch):
         return training.guidance_loss(
             apply_fn, {"term": term}, {"model": params}, model_state, {}, batch,
-            key=jax.random.key(0),
+            step=0, key=jax.random.key(0),
         )[0]  # fmt: skip
 
     return jax.jit(jax.value_and_grad(objective))(params, batch)
@@ -187,7 +187,7 @@ def test_no_gradient_reaches_the_region_and_none_comes_of_rows_without():
         changed = {**batch, "region": region, "inputs": inputs}
         return training.guidance_loss(
             apply_fn, {"term": term}, {"model": params}, (), {}, changed,
-            key=jax.random.key(0),
+            step=0, key=jax.random.key(0),
         )[0]  # fmt: skip
 
     to_region, to_inputs = gradient_of(batch["region"], batch["inputs"])

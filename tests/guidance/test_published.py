@@ -19,7 +19,8 @@ def guide(term):
     loss, (states, _) = jax.jit(
         lambda: training.guidance_loss(
             apply_fn, {"guided": core_terms.recording(term)}, {"model": params}, (),
-            {"guided": jnp.zeros_like(batch["inputs"])}, batch, key=jax.random.key(0),
+            {"guided": jnp.zeros_like(batch["inputs"])}, batch,
+            step=0, key=jax.random.key(0),
         )
     )()  # fmt: skip
     return loss, states["guided"]
@@ -69,7 +70,7 @@ def test_a_sum_in_place_of_the_mean(weight, expected):
     term = guidance.summed(guidance.stateless(three_losses))
     loss, _ = training.guidance_loss(
         apply_fn, {"term": term}, {"model": params}, (), {}, batch,
-        key=jax.random.key(0),
+        step=0, key=jax.random.key(0),
     )  # fmt: skip
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
@@ -87,6 +88,6 @@ def test_a_sum_keeps_parameters_state_and_metrics():
     own, state = training.init_guidance(jax.random.key(0), {"term": term}, batch)
     loss, (state, metrics) = training.guidance_loss(
         apply_fn, {"term": term}, {"model": params, "guidance": own}, (), state, batch,
-        key=jax.random.key(0),
+        step=0, key=jax.random.key(0),
     )  # fmt: skip
     assert (loss, metrics["term/seen"], state["term"]) == (8.0, 1.0, 1.0)

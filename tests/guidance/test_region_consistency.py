@@ -28,7 +28,7 @@ def guide(term, network, batch, *, seed=0):
         loss, (states, _) = training.guidance_loss(
             apply_fn, terms, {"model": params}, model_state,
             {"guided": jnp.zeros_like(batch["inputs"])}, batch,
-            key=jax.random.key(seed),
+            step=0, key=jax.random.key(seed),
         )  # fmt: skip
         return loss, states["guided"]
 
@@ -130,7 +130,7 @@ def test_nothing_but_the_clean_prediction_depends_on_the_inputs():
     def gradient_of(inputs):
         return training.guidance_loss(
             apply_fn, {"term": term}, {"model": params}, (), {},
-            {**batch, "inputs": inputs}, key=jax.random.key(0),
+            {**batch, "inputs": inputs}, step=0, key=jax.random.key(0),
         )[0]  # fmt: skip
 
     np.testing.assert_array_equal(gradient_of(batch["inputs"]), np.zeros((8, 6, 6, 2)))

@@ -311,7 +311,7 @@ def test_the_features_are_those_of_the_clean_pass():
     batch = testing.example_batch(jax.random.key(1))
     terms = {"contrast": term_of()}
     objective = lambda batch: training.guidance_loss(
-        counting, terms, {"model": params}, (), {}, batch, key=jax.random.key(0)
+        counting, terms, {"model": params}, (), {}, batch, step=0, key=jax.random.key(0)
     )[0]
     value = jax.jit(objective)(batch)
     assert passes == [True]
@@ -334,7 +334,7 @@ def refuse(message, term, *, without=()):
     batch = {name: leaf for name, leaf in batch.items() if name not in without}
     objective = lambda batch: training.guidance_loss(
         apply_fn, {"contrast": term}, {"model": params}, (), {}, batch,
-        key=jax.random.key(0),
+        step=0, key=jax.random.key(0),
     )  # fmt: skip
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(objective, batch)

@@ -122,7 +122,7 @@ def fragile(params, batch):
     def objective(params):
         return training.guidance_loss(
             region_cases.linear_network, FRAGILE, {"model": params}, (), {}, batch,
-            key=jax.random.key(0),
+            step=0, key=jax.random.key(0),
         )  # fmt: skip
 
     return objective(params)

@@ -18,7 +18,7 @@ def value_and_gradient(term, params, batch, *, network=region_cases.linear_netwo
     def objective(params, batch):
         return training.guidance_loss(
             network, {"term": term}, {"model": params}, (), {}, batch,
-            key=jax.random.key(0),
+            step=0, key=jax.random.key(0),
         )[0]  # fmt: skip
 
     return jax.jit(jax.value_and_grad(objective))(params, batch)

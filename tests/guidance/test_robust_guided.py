@@ -335,7 +335,7 @@ def test_the_mode_of_the_explained_pass():
     def run(model_state, inputs):
         return training.guidance_loss(
             apply_fn, terms, {"model": params}, model_state, {},
-            {**batch, "inputs": inputs}, key=jax.random.key(0),
+            {**batch, "inputs": inputs}, step=0, key=jax.random.key(0),
         )[1][1]  # fmt: skip
 
     inputs = batch["inputs"]

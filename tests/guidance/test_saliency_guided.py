@@ -32,7 +32,7 @@ def guide(term, network, batch, *, seed=0):
         loss, (states, _) = training.guidance_loss(
             apply_fn, terms, {"model": params}, model_state,
             {"guided": jnp.zeros_like(batch["inputs"])}, batch,
-            key=jax.random.key(seed),
+            step=0, key=jax.random.key(seed),
         )  # fmt: skip
         return loss, states["guided"]
 
@@ -193,7 +193,7 @@ def test_the_masked_input_is_a_constant():
     def loss_fn(inputs):
         return training.guidance_loss(
             apply_fn, terms, {"model": params}, (), {}, {**batch, "inputs": inputs},
-            key=jax.random.key(0),
+            step=0, key=jax.random.key(0),
         )[0]  # fmt: skip
 
     gradient = jax.grad(loss_fn)(batch["inputs"])

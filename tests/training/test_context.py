@@ -124,5 +124,5 @@ def test_a_legacy_key_is_refused():
     with pytest.raises(ValueError, match="`key` must be a typed key"):
         training.guidance_loss(
             apply_fn, {"term": reporting(lambda context: ())}, {"model": params},
-            model_state, {}, batch, key=jax.random.PRNGKey(2),
+            model_state, {}, batch, step=0, key=jax.random.PRNGKey(2),
         )  # fmt: skip

@@ -64,7 +64,10 @@ def test_a_hand_computed_objective():
         metrics={"m": jnp.array([4.0, jnp.nan, 8.0])},
     )  # fmt: skip
     loss, metrics = evaluate({"a": term})
-    expected = {"loss": np.log(2) + 2, "task": np.log(2), "a": 2.0, "a/m": 7.0}
+    expected = {
+        "loss": np.log(2) + 2, "task": np.log(2), "a": 2.0, "a/m": 7.0,
+        "a/annotated": 2.0,
+    }  # fmt: skip
     chex.assert_trees_all_close(metrics, expected, rtol=1e-6)
     assert loss == metrics["loss"]
 
@@ -163,17 +166,125 @@ def test_a_missing_annotation_is_named_with_what_is_there():
         evaluate({"a": term})
 
 
-def test_a_key_error_about_something_else_stays_one():
+@pytest.mark.parametrize("name", ["region", 3])
+def test_a_key_error_about_something_else_stays_one_and_names_the_term(name):
+    """Also one about a name that could be an annotation's."""
     table = {}
-    term = guidance.stateless(lambda c: (table[3], jnp.ones(3)))
-    with pytest.raises(KeyError, match="3"):
+    term = guidance.stateless(lambda c: (table[name], jnp.ones(3)))
+    with pytest.raises(KeyError) as caught:
         evaluate({"a": term})
+    assert caught.value.args == (name,)
+    assert "This was raised by the guidance term 'a'." in caught.value.__notes__
+
+
+def test_any_error_of_a_term_names_it():
+    terms = {
+        "good": values(1.0, 1.0, 1.0),
+        "bad": guidance.stateless(lambda c: (c.output.logits @ jnp.ones(5), 1)),
+    }
+    with pytest.raises(TypeError) as caught:
+        evaluate(terms)
+    assert "This was raised by the guidance term 'bad'." in caught.value.__notes__
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda c: c.output.intermediates["featurs"],
+        lambda c: c.forward(c.batch["inputs"]).intermediates["featurs"],
+    ],
+)
+def test_a_misspelt_layer_is_named_with_what_the_network_exposes(read):
+    apply_fn, params, model_state = testing.smooth_network(jax.random.key(0))
+    batch = testing.example_batch(jax.random.key(1))
+    term = guidance.stateless(lambda c: (read(c), jnp.ones(8)))
+    message = (
+        r"^term 'a' needs the layer 'featurs'; batch has \['annotations', .*\], the "
+        r"network exposes \['features'\]\."
+    )
+    with pytest.raises(ValueError, match=message):
+        training.guidance_loss(
+            apply_fn, {"a": term}, {"model": params}, model_state, {}, batch,
+            step=0, key=jax.random.key(2),
+        )  # fmt: skip
+
+
+def test_a_term_sees_dicts_that_are_trees():
+    """What the batch and the layers are wrapped in goes through JAX and `get`."""
+    seen = []
+
+    def loss_fn(context):
+        double = jax.jit(lambda tree: jax.tree.map(lambda x: 2 * x, tree))(
+            context.batch
+        )
+        seen.append((double["inputs"], double.get("region"), "region" in double))
+        plain = {**double, "region": 1}
+        seen.append(plain["region"])
+        return double["inputs"][:, 0], jnp.ones(3)
+
+    evaluate({"a": guidance.stateless(loss_fn)})
+    np.testing.assert_array_equal(seen[0][0], 2 * LINEAR_BATCH["inputs"])
+    assert seen[0][1:] == (None, False)
+    assert seen[1] == 1
+
+
+def test_the_examples_of_positive_weight_are_counted():
+    """By the product of both weights: an annotation on a padded row is none."""
+    batch = {**LINEAR_BATCH, "weight": jnp.array([0.5, 0.0, 2.0])}
+    terms = {
+        "all": values(1.0, 1.0, 1.0),
+        "some": values(1.0, 1.0, 1.0, weight=[0.0, 1.0, 0.25]),
+        "none": values(1.0, 1.0, 1.0, weight=[0.0, 1.0, 0.0]),
+    }
+    _, metrics = evaluate(terms, batch)
+    counts = [metrics[f"{name}/annotated"] for name in ("all", "some", "none")]
+    assert counts == [2, 1, 0]
+    assert metrics["none"] == 0
+
+
+def test_a_warm_up_leaves_the_count_of_a_term_alone():
+    term = guidance.scale(values(1.0, 1.0, 1.0, weight=[1.0, 0.0, 1.0]), 0.0)
+    assert evaluate({"a": term})[1]["a/annotated"] == 2
+
+
+def test_the_count_is_the_steps_own_metric():
+    term = values(1.0, 1.0, 1.0, metrics={"annotated": jnp.ones(3)})
+    with pytest.raises(ValueError, match="term 'a' must not log 'annotated'"):
+        evaluate({"a": term})
+
+
+def test_guidance_does_not_run_without_the_number_of_steps():
+    """A step that stays 0 would never warm up, and always fire every k steps."""
+    apply_fn, params, model_state = testing.smooth_network(jax.random.key(0))
+    batch = testing.example_batch(jax.random.key(1))
+    with pytest.raises(TypeError, match="'step'"):
+        training.guidance_loss(
+            apply_fn, {}, {"model": params}, model_state, {}, batch,
+            key=jax.random.key(2),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "task_loss",
+    [
+        lambda output, batch: output.logits[:, :1],
+        lambda output, batch: jnp.mean(output.logits),
+    ],
+)
+def test_a_task_loss_that_is_not_one_value_an_example_is_refused(task_loss):
+    """[B, 1] against weights [B] would be [B, B], and a mean ignores the weights."""
+    message = r"^`task_loss` returned shape \(.*\); it must return one value an example"
+    with pytest.raises(ValueError, match=message):
+        evaluate({}, task_loss=task_loss)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["task", "loss", "gradient", "gradient_norm", "nonfinite", "nonfinite/a"],
-)
+    [
+        "task", "loss", "gradient", "gradient_norm", "nonfinite", "nonfinite/a",
+        "update", "model_state", "guidance_state", "opt_state",
+    ],
+)  # fmt: skip
 def test_a_term_may_not_take_the_name_of_a_metric(name):
     with pytest.raises(ValueError, match=f"must not be called .*'{name}'"):
         training.make_objective(linear, {name: noise()})
@@ -257,7 +368,7 @@ def test_guidance_in_an_ordinary_loop_is_the_training_step():
         )
         extra, (guidance_state, _) = training.guidance_loss(
             apply_fn, terms, params, state.model_state, state.guidance_state, batch,
-            key=jax.random.fold_in(state.key, 0), output=output,
+            step=0, key=jax.random.fold_in(state.key, 0), output=output,
         )  # fmt: skip
         task = jnp.sum(batch["weight"] * losses) / jnp.sum(batch["weight"])
         return task + extra, (model_state, guidance_state)
@@ -279,8 +390,8 @@ def test_guidance_needs_neither_an_output_nor_guidance_parameters():
     arguments = (apply_fn, terms, {"model": params}, model_state, {}, batch)
     output, _ = apply_fn(params, model_state, batch["inputs"], train=True)
     key = jax.random.key(2)
-    loss, (states, metrics) = training.guidance_loss(*arguments, key=key)
-    given, _ = training.guidance_loss(*arguments, key=key, output=output)
+    loss, (states, metrics) = training.guidance_loss(*arguments, step=0, key=key)
+    given, _ = training.guidance_loss(*arguments, step=0, key=key, output=output)
     assert loss == given == metrics["guided"]
     assert loss > 0
     assert states == {"guided": ()}

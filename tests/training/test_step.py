@@ -142,7 +142,7 @@ def test_the_one_optimiser_updates_the_parameters_of_a_term():
             "guidance": {"imputation": {"kernel": kernel}},
         }
         return training.guidance_loss(
-            apply_fn, terms, params, (), {}, batch, key=jax.random.key(9)
+            apply_fn, terms, params, (), {}, batch, step=0, key=jax.random.key(9)
         )[0]
 
     kernel = state.params["guidance"]["imputation"]["kernel"]

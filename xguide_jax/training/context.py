@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from xguide_jax import ops
+from xguide_jax.training import entries
 from xguide_jax.types import (
     ApplyFn,
     Array,
@@ -31,6 +32,7 @@ def make_context(
     task_loss: TaskLoss,
     key: PRNGKey,
     axis_name: str | None,
+    total: Array,
 ) -> StepContext:
     """The context of one step, its `key` still that of the step.
 
@@ -42,26 +44,28 @@ def make_context(
       task_loss: what `task_input_gradient` is the gradient of.
       key: of the step; every term gets its own by `example_keys`.
       axis_name: the mapped axis, or None.
+      total: [], the sum of the weights of the whole batch of all devices.
 
     Returns:
       A `StepContext`.
     """
     if output is None:
         output = forward(batch["inputs"], train=True)
+    layers = entries.Layers(output.intermediates)
     return StepContext(
         forward=forward,
         task_input_gradient=functools.partial(
-            _task_input_gradient, forward, task_loss, batch, axis_name
+            _task_input_gradient, forward, task_loss, batch, total
         ),
-        batch=batch,
-        output=output,
+        batch=entries.BatchEntries(batch),
+        output=output._replace(intermediates=layers),
         step=jnp.asarray(step, jnp.int32),
         key=key,
         axis_name=axis_name,
     )
 
 
-def with_keys(context: StepContext, name: str) -> StepContext:
+def with_keys(context: StepContext, name: str, places: Array) -> StepContext:
     """The context as the term called `name` sees it, with a key for each example.
 
     The keys are functions of the term's name and of an example's place in the whole
@@ -70,6 +74,7 @@ def with_keys(context: StepContext, name: str) -> StepContext:
     Args:
       context: with the key of the step.
       name: of the term.
+      places: int32 [B], of the examples in the whole batch.
 
     Returns:
       The context with `key` [B].
@@ -77,10 +82,8 @@ def with_keys(context: StepContext, name: str) -> StepContext:
     Raises:
       ValueError: as `ops.example_keys`, for a key that is not typed or of an rbg kind.
     """
-    num_examples = len(context.batch["inputs"])
-    indices = ops.example_indices(num_examples, axis_name=context.axis_name)
     fold = functools.partial(jax.random.fold_in, named_key(context.key, name))
-    keys = ops.example_keys(jax.vmap(fold)(indices), num_examples)
+    keys = ops.example_keys(jax.vmap(fold)(places), len(places))
     return context._replace(key=keys)
 
 
@@ -112,7 +115,7 @@ def make_forward(
             params, model_state, inputs, train=train, key=key if train else None,
             overrides=overrides,
         )  # fmt: skip
-        return output
+        return output._replace(intermediates=entries.Layers(output.intermediates))
 
     return forward
 
@@ -184,28 +187,40 @@ def per_example(name: str, values: Array, weight: Array) -> Array:
     return values
 
 
-def share(values: Array, weight: Array, total: Array) -> Array:
-    """A device's part of a weighted mean, Σ w v / total.
+def weighted_sum(values: Array, weight: Array) -> Array:
+    """Σ w v over the examples of a device.
 
     Args:
       values: float [B]; where the weight is 0 anything, NaN included.
       weight: float [B].
-      total: [], the sum of the weights of all devices.
 
     Returns:
-      float [], float32 or wider; 0, with zero gradient, where the total is 0.
+      float [], float32 or wider.
     """
     values = ops.at_least_float32(values)
     weight = weight.astype(values.dtype)
     kept = jnp.where(weight > 0, values, 0.0)
-    return ops.safe_divide(jnp.sum(weight * kept), total.astype(values.dtype))
+    return jnp.sum(weight * kept)
+
+
+def share(weighted: Array, total: Array) -> Array:
+    """A device's part of a weighted mean, Σ w v / total.
+
+    Args:
+      weighted: float [], from `weighted_sum`.
+      total: [], the sum of the weights of all devices.
+
+    Returns:
+      float [], of the dtype of `weighted`; 0, with zero gradient, where the total is 0.
+    """
+    return ops.safe_divide(weighted, total.astype(weighted.dtype))
 
 
 def _task_input_gradient(
     forward: Forward,
     task_loss: TaskLoss,
     batch: Batch,
-    axis_name: str | None,
+    total: Array,
     *,
     train: bool = True,
 ) -> Array:
@@ -215,10 +230,10 @@ def _task_input_gradient(
     teacher cost two thirds of a forward pass less than any other saliency.
     """
     weight = batch_weight(batch)
-    total = ops.axis_sum(jnp.sum(weight), axis_name)
 
     def mean_task_loss(inputs: Array) -> Array:
         output = forward(inputs, train=train)
-        return share(task_loss(output, batch), weight, total)
+        losses = per_example("task_loss", task_loss(output, batch), weight)
+        return share(weighted_sum(losses, weight), total)
 
     return jax.grad(mean_task_loss)(batch["inputs"])

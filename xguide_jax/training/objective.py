@@ -15,25 +15,25 @@ import jax.numpy as jnp
 
 from xguide_jax import ops
 from xguide_jax.training import context as contexts
-from xguide_jax.training import heads
+from xguide_jax.training import heads, summing
 from xguide_jax.types import (
     ApplyFn,
     Array,
     Batch,
-    GuidanceTerm,
     Metrics,
     ModelOutput,
     PRNGKey,
     PyTree,
-    StepContext,
     TaskLoss,
-    TermOutput,
     Terms,
     TrainState,
 )
 
-# What the step logs beside its terms.
-_METRICS = frozenset({"gradient", "gradient_norm", "loss", "task"})
+# What the step logs beside its terms, and what its flags are about.
+_METRICS = frozenset(
+    {"gradient", "gradient_norm", "guidance_state", "loss", "model_state"}
+    | {"opt_state", "task", "update"}
+)
 
 
 class Aux(NamedTuple):
@@ -42,7 +42,8 @@ class Aux(NamedTuple):
     Attributes:
       model_state: after the clean pass, the only one whose statistics are kept.
       guidance_state: {term: next carried state}.
-      metrics: {'loss', 'task', '<term>', '<term>/<metric>'}, this device's shares.
+      metrics: {'loss', 'task', '<term>', '<term>/annotated', '<term>/<metric>'}, this
+        device's shares.
     """
 
     model_state: PyTree
@@ -94,11 +95,10 @@ def make_objective(
       gradient.
 
     Raises:
-      ValueError: if a term has the name of a metric of the step.
+      ValueError: if a term has the name of a metric of the step, or, when it is traced,
+        if the task loss is not one value an example.
     """
-    taken = sorted(n for n in terms if n in _METRICS or n.startswith("nonfinite"))
-    if taken:
-        raise ValueError(f"terms must not be called {taken}: metrics of the step are.")
+    check_names(terms)
 
     def objective(
         params: dict[str, PyTree], state: TrainState, batch: Batch
@@ -111,10 +111,11 @@ def make_objective(
         )  # fmt: skip
         weight = contexts.batch_weight(batch)
         total = ops.axis_sum(jnp.sum(weight), axis_name)
-        task = contexts.share(task_loss(output, batch), weight, total)
+        losses = contexts.per_example("task_loss", task_loss(output, batch), weight)
+        task = contexts.share(contexts.weighted_sum(losses, weight), total)
         guidance, (guidance_state, metrics) = guidance_loss(
             apply_fn, terms, params, state.model_state, state.guidance_state, batch,
-            key=key, output=output, axis_name=axis_name, step=state.step,
+            key=key, step=state.step, output=output, axis_name=axis_name,
             task_loss=task_loss, dropout_key=dropout_key,
         )  # fmt: skip
         loss = task + guidance.astype(task.dtype)
@@ -133,9 +134,9 @@ def guidance_loss(
     batch: Batch,
     *,
     key: PRNGKey,
+    step: Array | int,
     output: ModelOutput | None = None,
     axis_name: str | None = None,
-    step: Array | int = 0,
     task_loss: TaskLoss = heads.softmax_cross_entropy,
     dropout_key: PRNGKey | None = None,
 ) -> tuple[Array, tuple[dict[str, PyTree], Metrics]]:
@@ -152,72 +153,50 @@ def guidance_loss(
       guidance_state: {term: carried state}; may be empty where no term carries any.
       batch: see `types.Batch`.
       key: a typed key, new at every step.
+      step: the steps taken so far, which warm-ups and `every_k_steps` go by; your
+        optimiser's count, if you have no other.
       output: your clean train-mode pass, so that it is not computed again.
       axis_name: the mapped axis, under which the scalar is this device's share.
-      step: the steps taken so far, for schedules.
       task_loss: what `ctx.task_input_gradient` is the gradient of.
       dropout_key: the key of your own clean pass, for terms that reuse its draw.
 
     Returns:
-      (scalar, ({term: next state}, {'<term>', '<term>/<metric>'})).
+      (scalar, ({term: next state}, {'<term>', '<term>/annotated', '<term>/<metric>'})),
+      'annotated' being the number of examples of positive weight.
 
     Raises:
-      ValueError: if a term asks for an annotation that the batch lacks, returns other
-        than one value an example, or if there is a term and `key` is of an rbg kind.
+      ValueError: if a term asks for an annotation that the batch lacks or for a layer
+        that the network does not expose, returns other than one value an example, or
+        if there is a term and `key` is of an rbg kind.
     """
     if dropout_key is None:
         dropout_key = contexts.dropout_key(key, axis_name)
-    forward = contexts.make_forward(apply_fn, params["model"], model_state, dropout_key)
-    context = contexts.make_context(
-        forward, batch, output,
-        step=step, task_loss=task_loss, key=key, axis_name=axis_name,
+    total = ops.axis_sum(jnp.sum(contexts.batch_weight(batch)), axis_name)
+    sums, states = summing.guidance_sums(
+        apply_fn, terms, params, model_state, guidance_state, batch,
+        key=key, step=step, output=output, axis_name=axis_name, task_loss=task_loss,
+        dropout_key=dropout_key, total=total,
+        places=ops.example_indices(len(batch["inputs"]), axis_name=axis_name),
     )  # fmt: skip
-    weight = contexts.batch_weight(batch)
-    total, states, metrics = jnp.zeros(()), {}, {}
-    for name, term in sorted(terms.items()):  # sums in one order, whatever the dict's
-        out = _apply_term(
-            name,
-            term,
-            params.get("guidance", {}).get(name, ()),
-            guidance_state.get(name, ()),
-            contexts.with_keys(context, name),
+    loss, metrics = jnp.zeros(()), {}
+    for name in sorted(terms):  # sums in one order, whatever the dict's
+        of_term = summing.shares(
+            name, sums[name], ops.axis_sum(sums[name].weight, axis_name)
         )
-        loss, logged = _reduce(name, out, weight, axis_name)
-        total = total + loss.astype(total.dtype)
-        states[name] = out.state
-        metrics.update(logged)
-    return total, (states, metrics)
+        loss = loss + of_term[name].astype(loss.dtype)
+        metrics.update(of_term)
+    return loss, (states, metrics)
 
 
-def _apply_term(
-    name: str, term: GuidanceTerm, params: PyTree, state: PyTree, context: StepContext
-) -> TermOutput:
-    try:
-        return term.apply(params, state, context)
-    except KeyError as error:
-        missing = error.args[0] if error.args else None
-        if missing in context.batch or not isinstance(missing, str):
-            raise
-        raise ValueError(
-            f"term {name!r} needs batch[{missing!r}]; batch has "
-            f"{sorted(context.batch)}, the network exposes "
-            f"{sorted(context.output.intermediates)}."
-        ) from error
+def check_names(terms: Terms) -> None:
+    """Refuses terms that have the name of a metric of the step.
 
+    Args:
+      terms: {name: GuidanceTerm}.
 
-def _reduce(
-    name: str, out: TermOutput, batch_weight: Array, axis_name: str | None
-) -> tuple[Array, Metrics]:
-    for what, value in {"loss": out.loss, "weight": out.weight, **out.metrics}.items():
-        if jnp.shape(value) != batch_weight.shape:
-            raise ValueError(
-                f"term {name!r} returned {what} of shape {jnp.shape(value)}; it must "
-                f"hold one value an example, {batch_weight.shape}."
-            )
-    weight = out.weight.astype(batch_weight.dtype) * batch_weight
-    total = ops.axis_sum(jnp.sum(weight), axis_name)
-    loss = contexts.share(out.loss, weight, total)
-    logged = {
-        f"{name}/{k}": contexts.share(v, weight, total) for k, v in out.metrics.items()
-    }
-    return loss, {name: loss, **logged}
+    Raises:
+      ValueError: naming them.
+    """
+    taken = sorted(n for n in terms if n in _METRICS or n.startswith("nonfinite"))
+    if taken:
+        raise ValueError(f"terms must not be called {taken}: metrics of the step are.")
