@@ -11,6 +11,7 @@ from xguide_jax.training.heads import (
     softmax_correct,
     softmax_cross_entropy,
 )
+from xguide_jax.training.locking import LockedError, lock_directory
 from xguide_jax.training.log import (
     append_record,
     read_records,
@@ -30,6 +31,7 @@ from xguide_jax.training.step import init_train_state, make_eval_step, make_trai
 
 __all__ = (
     "Aux",
+    "LockedError",
     "NonFiniteError",
     "append_record",
     "data_parallel",
@@ -37,6 +39,7 @@ __all__ = (
     "guidance_loss",
     "init_guidance",
     "init_train_state",
+    "lock_directory",
     "make_eval_step",
     "make_objective",
     "make_train_step",
