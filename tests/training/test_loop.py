@@ -2,6 +2,7 @@
 
 import functools
 import math
+import signal
 import threading
 
 import jax
@@ -92,7 +93,7 @@ def test_flags_of_one_step_are_one_skipped_step():
     assert (record["nonfinite/task"], record["nonfinite/gradient"]) == (1, 2)
 
 
-def test_a_gradient_that_fails_more_often_than_a_term_is_named_beside_it():
+def test_a_gradient_that_fails_more_often_than_a_term_is_named_after_it():
     def step(state, batch):
         state, metrics = toy_step(state, batch)
         metrics["nonfinite/task"] = jnp.float32(state.step == 1)
@@ -100,7 +101,7 @@ def test_a_gradient_that_fails_more_often_than_a_term_is_named_beside_it():
 
     with pytest.raises(
         training.NonFiniteError,
-        match=r"'gradient' \(2 times\), 'task' \(1 times\)\.",
+        match=r"'task' \(1 times\), 'gradient' \(2 times\)\.",
     ):
         training.fit(
             step, toy_state(), toy_batches(math.nan, math.nan), num_steps=2,
@@ -225,6 +226,146 @@ def test_an_error_in_a_callback_ends_the_thread_after_the_batch_it_is_making():
         )
     assert batch_threads() == []
     assert made == [0, 1, 2]
+
+
+def test_a_loader_that_ends_is_named_and_the_state_reached_is_saved_first():
+    loader = iter([{"inputs": np.float32(value)} for value in (1.0, 2.0, 4.0)])
+    saved, records = [], []
+    with pytest.raises(
+        RuntimeError,
+        match=r"^`batch_at\(3\)` raised StopIteration: .* for 3 of `num_steps` \(=10\)",
+    ):
+        training.fit(
+            toy_step, toy_state(), lambda n: next(loader), num_steps=10, log_every=2,
+            on_log=records.append, on_save=saved.append,
+        )  # fmt: skip
+    (state,) = saved
+    assert (int(state.step), float(state.params["model"])) == (3, 7.0)
+    assert [(r["step"], r["loss"]) for r in records] == [(2, 1.5), (3, 4.0)]
+    assert batch_threads() == []
+
+
+def test_a_loader_that_ends_at_a_save_or_is_empty_is_not_saved_again():
+    saved = []
+    for values in ([1.0] * 2, []):
+        loader = iter([{"inputs": np.float32(value)} for value in values])
+        with pytest.raises(RuntimeError, match=rf"^`batch_at\({len(values)}\)` raised"):
+            training.fit(
+                toy_step, toy_state(), lambda n, loader=loader: next(loader),
+                num_steps=9, log_every=2, save_every=2, on_save=saved.append,
+            )  # fmt: skip
+    assert [int(state.step) for state in saved] == [2]
+
+
+def sparse_step(state, batch):
+    """Reports two terms, of which 'a' has as many annotated examples as the batch."""
+    state, _ = toy_step(state, {"inputs": batch["loss"]})
+    count = jnp.asarray(batch["annotated"])
+    metrics = {
+        "loss": batch["loss"],
+        "a": batch["loss"],
+        "a/share": 2 * batch["loss"],
+        "a/annotated": count,
+        "a/b": batch["loss"],
+        "a/b/annotated": jnp.float32(1),
+        "none": batch["loss"],
+        "nonfinite/a": jnp.float32(1),
+    }
+    return state, metrics
+
+
+def fit_sparse(losses, counts):
+    records = []
+    training.fit(
+        sparse_step,
+        toy_state(),
+        lambda n: {"loss": np.float32(losses[n]), "annotated": np.float32(counts[n])},
+        num_steps=len(losses),
+        log_every=4,
+        max_consecutive_nonfinite=99,
+        on_log=records.append,
+    )
+    return records
+
+
+def test_metrics_of_a_term_are_means_over_the_steps_with_annotated_examples():
+    # As a term does that guides every fourth step: 0 in between, with weight 0.
+    (record,) = fit_sparse([3.0, 0.0, 0.0, 0.0], [8, 0, 0, 0])
+    assert (record["a"], record["a/share"]) == (3.0, 6.0)
+    assert record["a/annotated"] == 2.0  # a mean over all four
+    # Where a term does not say, every step counts, and so it does for the task.
+    assert record["none"] == record["loss"] == 0.75
+    # 'a/b' is a term of its own, with an example in every step.
+    assert record["a/b"] == 0.75
+    assert record["nonfinite/a"] == 4
+
+
+def test_a_window_without_annotated_examples_has_no_mean():
+    (record,) = fit_sparse([0.0, 0.0], [0, math.nan])
+    assert math.isnan(record["a"])
+    assert record["a/annotated"] == 0.0
+
+
+def test_what_fails_is_named_in_the_order_in_which_it_is_computed():
+    def message(*names):
+        flags = {f"nonfinite/{n}": jnp.float32(n in names) for n in FLAGS}
+
+        def step(state, batch):
+            state, _ = toy_step(state, {"inputs": math.nan})
+            return state, {"loss": batch["inputs"], **flags}
+
+        with pytest.raises(training.NonFiniteError) as caught:
+            training.fit(
+                step, toy_state(), toy_batches(1.0), num_steps=1,
+                max_consecutive_nonfinite=1,
+            )  # fmt: skip
+        return str(caught.value).partition("record: ")[2].partition(". Param")[0]
+
+    FLAGS = ("zeal", "task", "gradient", "update", "model_state", "opt_state")
+    # What is computed from a culprit fails with it, and says no more.
+    assert message(*FLAGS) == "'task' (1 times), 'zeal' (1 times)"
+    assert message("gradient", "update", "opt_state") == "'gradient' (1 times)"
+    assert message("update", "opt_state") == "'update' (1 times)"
+    expected = "'model_state' (1 times), 'opt_state' (1 times)"
+    assert message("opt_state", "model_state") == expected
+
+
+def test_a_state_that_is_not_finite_is_not_saved_when_the_run_stops():
+    def step(state, batch):
+        state, metrics = toy_step(state, batch)
+        broken = {"model": {"kernel": jnp.full(3, jnp.nan)}, "guidance": {}}
+        return state._replace(params=broken), metrics
+
+    never = lambda state: pytest.fail("was called")
+    with pytest.raises(
+        training.NonFiniteError,
+        match=r"not finite in \.params\['model'\]\['kernel'\], and was not given to",
+    ):
+        training.fit(
+            step, toy_state(), toy_batches(math.nan), num_steps=1, on_save=never,
+            max_consecutive_nonfinite=1,
+        )  # fmt: skip
+
+
+def test_a_run_that_is_told_to_stop_saves_after_the_running_step():
+    events = []
+
+    def batch_at(step):
+        return {"inputs": np.float32(step)}
+
+    with pytest.raises(training.Interrupted) as caught:
+        training.fit(
+            toy_step, toy_state(), batch_at, num_steps=9, log_every=4,
+            on_log=lambda record: events.append((record["step"], record["loss"])),
+            on_save=lambda state: events.append(f"saved {int(state.step)}"),
+            stop=iter([0, 0, 0, 0, 0, signal.SIGTERM]).__next__,
+        )  # fmt: skip
+    # 0 + 1 + 2 + 3, and of the next window what there was of it.
+    assert events == [(4, 1.5), (6, 4.5), "saved 6"]
+    assert caught.value.code == 143
+    assert int(caught.value.state.step) == 6
+    assert str(caught.value) == "stopped by SIGTERM after step 6"
+    assert batch_threads() == []
 
 
 def test_too_many_skipped_steps_in_a_row_stop_the_run_after_a_save():
@@ -357,6 +498,32 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(stop, tmp_pa
     assert logs[0].read_bytes() == logs[1].read_bytes()
     records = training.read_records(logs[1])
     assert [r["step"] for r in records] == [2, 4, 6, 8, 10, 12, 13]
+
+
+@pytest.mark.parametrize("stop", [3, 8])
+def test_a_run_that_was_told_to_stop_goes_on_to_the_same_bits(stop, tmp_path):
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    whole = run_in(tmp_path / "whole")
+    numbers = iter([0] * (stop - 1) + [signal.SIGINT])
+    with pytest.raises(training.Interrupted, match=f"SIGINT after step {stop}"):
+        run_in(tmp_path / "stopped", stop=lambda: next(numbers))
+    began = []
+    resumed = run_in(
+        tmp_path / "stopped", lambda step: began.append(step) or batch_at(step)
+    )
+    assert began[0] == stop  # no step is lost
+    assert as_bytes(resumed) == as_bytes(whole)
+    whole, stopped = (
+        training.read_records(tmp_path / name / "metrics.jsonl")
+        for name in ("whole", "stopped")
+    )
+    if stop == 8:
+        assert stopped == whole
+    else:  # the steps of one record are in two
+        assert [r["step"] for r in stopped] == [2, 3, 4, 6, 8, 10, 12, 13]
+        first, second = (r["loss"] for r in stopped[1:3])
+        assert whole[1]["loss"] == pytest.approx((first + second) / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize(("failure", "name"), [(1, "failing"), (2, "gradient")])

@@ -19,7 +19,7 @@ from xguide_jax.training.log import (
     write_bytes,
     write_json,
 )
-from xguide_jax.training.loop import NonFiniteError, fit
+from xguide_jax.training.loop import fit
 from xguide_jax.training.objective import (
     Aux,
     guidance_loss,
@@ -27,10 +27,13 @@ from xguide_jax.training.objective import (
     make_objective,
 )
 from xguide_jax.training.parallel import data_parallel, pad_batch
+from xguide_jax.training.soundness import NonFiniteError
 from xguide_jax.training.step import init_train_state, make_eval_step, make_train_step
+from xguide_jax.training.stopping import Interrupted, stop_on_signals
 
 __all__ = (
     "Aux",
+    "Interrupted",
     "LockedError",
     "NonFiniteError",
     "append_record",
@@ -51,6 +54,7 @@ __all__ = (
     "sigmoid_cross_entropy",
     "softmax_correct",
     "softmax_cross_entropy",
+    "stop_on_signals",
     "truncate_log",
     "write_bytes",
     "write_json",

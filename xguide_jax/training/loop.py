@@ -15,18 +15,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from xguide_jax import ops
+from xguide_jax.training import soundness, stopping
 from xguide_jax.training import step as steps
 from xguide_jax.types import Array, Batch, Metrics, TrainState
 
 _FLAG = "nonfinite"  # of 'nonfinite/<term>', the train step's flags
+# What they are called beside the terms and the task, in the order of computation.
+_STAGES = (("gradient",), ("update",), ("model_state", "guidance_state", "opt_state"))
+_ANNOTATED = "annotated"  # of '<term>/annotated', how many examples counted
 
 Record = dict[str, Any]
-
-
-class NonFiniteError(RuntimeError):
-    """Too many steps in a row had a loss or gradient that was not finite."""
 
 
 def fit(
@@ -41,24 +42,27 @@ def fit(
     on_save: Callable[[TrainState], None] | None = None,
     max_consecutive_nonfinite: int = 10,
     progress: Callable[[int, float, Record], None] | None = None,
+    stop: Callable[[], int] | None = None,
 ) -> TrainState:
     """Trains from `state.step` to `num_steps`, and goes on after an interruption.
 
     A record is {'step': n, '<metric>': its mean over the steps since the record before,
     'nonfinite/<what>': how many of them were not finite, 'nonfinite': how many were
-    skipped}. Means leave out values that are not finite and are NaN where none is. A
-    run that is resumed from a checkpoint writes the records of one that was never
-    stopped, bit for bit on CPU:
+    skipped}. Means leave out values that are not finite and, of a term that reports
+    '<term>/annotated', the steps in which nothing was annotated; they are NaN where
+    nothing is left. '<term>/annotated' itself is a mean over all steps. A run that is
+    resumed from a checkpoint writes the records of one that was never stopped, bit for
+    bit on CPU:
 
-        state = training.restore_checkpoint(directory, state, config=config) or state
-        training.truncate_log(log, lambda record: record["step"] <= int(state.step))
-        state = training.fit(
-            step, state, batch_at, num_steps=1000, save_every=100,
-            on_log=functools.partial(training.append_record, log),
-            on_save=functools.partial(
-                training.save_checkpoint, directory, config=config
-            ),
-        )
+        with training.lock_directory(folder), training.stop_on_signals() as stop:
+            state = training.restore_checkpoint(folder, state, config=config) or state
+            begin = int(state.step)
+            training.truncate_log(log, lambda record: record["step"] <= begin)
+            save = functools.partial(training.save_checkpoint, folder, config=config)
+            state = training.fit(
+                step, state, batch_at, num_steps=1000, save_every=100, on_save=save,
+                on_log=functools.partial(training.append_record, log), stop=stop,
+            )
 
     Args:
       train_step: compiled: `jax.jit(step)` or `data_parallel(step)`.
@@ -67,15 +71,19 @@ def fit(
         alone; it is called in order, in one thread, two batches ahead of their use.
       num_steps: N, in all, those before `state.step` included.
       log_every: n >= 1; a record is made at every multiple of it, and at N. (A run
-        that is *prolonged* from an N that is no multiple has one shorter record.)
+        that is *prolonged* from an N that is no multiple has one shorter record, and so
+        has one that `stop` or the end of its batches stopped in between.)
       on_log: called with each record, in every process.
       save_every: a multiple of `log_every`; None saves at the end only.
       on_save: called with the state at every multiple of `save_every`, at N, and
-        before a `NonFiniteError`; after the record of that step.
+        wherever the run stops before; after the record of that step.
       max_consecutive_nonfinite: n >= 1; skipped steps in a row after which the run
         stops, looked at when a record is made.
       progress: called with (step, steps per second since the last record, record);
         apart from the record since times differ from run to run.
+      stop: asked after every step; other than 0 it is the number of a signal, at which
+        the run stops: see `stop_on_signals`. Of several processes all stop, at the next
+        multiple of `log_every`.
 
     Returns:
       The state after `num_steps` steps, or `state` if it is past them.
@@ -83,33 +91,63 @@ def fit(
     Raises:
       ValueError: for a number out of range.
       NonFiniteError: naming the terms whose loss was not finite, or 'gradient' where
-        every loss was and the gradient alone was not; the state given to `on_save` is
-        that of before the first of these steps, apart from its counters.
+        every loss was and the gradient alone was not, and so on to what the step would
+        have written; the state given to `on_save` is that of before the first of these
+        steps, apart from its counters. A state that itself is not finite, which
+        `make_train_step` never returns, is not given to it.
+      RuntimeError: if `batch_at` raised StopIteration, once the state is saved.
+      Interrupted: if `stop` asked for it.
     """
     _check_numbers(num_steps, log_every, save_every, max_consecutive_nonfinite)
     first = int(state.step)
     window: Metrics = {}
-    before, began = first, time.perf_counter()
+    step, saved, before, began = first, first, first, time.perf_counter()
+
+    def report() -> tuple[Record, int]:
+        sums, in_a_row = jax.device_get((window, state.nonfinite))
+        record = _record(step, sums)
+        if on_log is not None:
+            on_log(record)
+        return record, int(in_a_row)
+
+    def save() -> None:
+        nonlocal saved
+        if on_save is not None and saved != step:
+            on_save(state)
+            saved = step
+
     with contextlib.closing(_prefetched(batch_at, first, num_steps)) as batches:
         for step, batch in enumerate(batches, first + 1):
             state, metrics = train_step(state, batch)
             window = _add(window, metrics) if window else _sums(metrics)
-            if step % log_every and step != num_steps:
+            is_due = step % log_every == 0 or step == num_steps
+            number = _asked(stop, is_due=is_due)
+            if not (is_due or number):
                 continue
-            sums, in_a_row = jax.device_get((window, state.nonfinite))
+            record, in_a_row = report()
             seconds = time.perf_counter() - began
-            record = _record(step, sums)
-            if on_log is not None:
-                on_log(record)
-            failed = in_a_row >= max_consecutive_nonfinite
+            if in_a_row >= max_consecutive_nonfinite:
+                unsound = soundness.unsound_leaves(state)
+                if not unsound:
+                    save()
+                raise soundness.NonFiniteError(_explain(in_a_row, record, unsound))
             is_save_step = save_every is not None and step % save_every == 0
-            if on_save is not None and (failed or is_save_step or step == num_steps):
-                on_save(state)
-            if failed:
-                raise NonFiniteError(_explain(int(in_a_row), record))
+            if is_save_step or step == num_steps or number:
+                save()
+            if number:
+                raise stopping.Interrupted(number, state)
             if progress is not None:
                 progress(step, (step - before) / seconds, record)
             window, before, began = {}, step, time.perf_counter()
+    if first <= step < num_steps:
+        if window:
+            report()
+        save()
+        raise RuntimeError(
+            f"`batch_at({step})` raised StopIteration: there are batches for {step} of "
+            f"`num_steps` (={num_steps}). A loader that holds one epoch must be begun "
+            "again for the next; the state reached was given to `on_save`."
+        )
     return state
 
 
@@ -136,17 +174,35 @@ def _check_numbers(
         )
 
 
+def _asked(stop: Callable[[], int] | None, *, is_due: bool) -> int:
+    """The number of the signal at which to stop, the same in every process, or 0."""
+    if stop is None:
+        return 0
+    if jax.process_count() == 1:
+        return int(stop())
+    # A signal may reach one host alone, or two of them at different steps.
+    if not is_due:
+        return 0
+    return int(np.max(multihost_utils.process_allgather(np.int32(stop()))))
+
+
 def _prefetched(
     batch_at: Callable[[int], Batch], first: int, last: int, *, ahead: int = 2
 ) -> Generator[Batch, None, None]:
-    """The batches first .. last - 1, made by one thread; its errors are raised here."""
+    """The batches first .. last - 1, made by one thread; its errors are raised here.
+
+    A StopIteration ends them early.
+    """
     maker = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="batches")
     waiting = collections.deque(
         maker.submit(batch_at, n) for n in range(first, min(first + ahead, last))
     )
     try:
         for n in range(first + ahead, last + ahead):
-            batch = waiting.popleft().result()
+            try:
+                batch = waiting.popleft().result()
+            except StopIteration:
+                return
             if n < last:
                 waiting.append(maker.submit(batch_at, n))
             yield batch
@@ -156,17 +212,31 @@ def _prefetched(
 
 @jax.jit
 def _sums(metrics: Metrics) -> dict[str, Array]:
-    """{name: [sum of its finite values, their number]} of one step."""
+    """{name: [sum of the values that count, their number]} of one step."""
     flags = [value for name, value in metrics.items() if name.startswith(_FLAG)]
     if flags:
         metrics = {_FLAG: jnp.max(jnp.stack(flags)), **metrics}
 
-    def sums(value: Array) -> Array:
+    def sums(name: str, value: Array) -> Array:
         value = ops.at_least_float32(value)
-        finite = jnp.isfinite(value)
-        return jnp.stack([jnp.where(finite, value, 0), finite.astype(value.dtype)])
+        counts = jnp.isfinite(value)
+        if (annotated := _annotated(name, metrics)) is not None:
+            counts &= annotated > 0
+        return jnp.stack([jnp.where(counts, value, 0), counts.astype(value.dtype)])
 
-    return {name: sums(value) for name, value in metrics.items()}
+    return {name: sums(name, value) for name, value in metrics.items()}
+
+
+def _annotated(name: str, metrics: Metrics) -> Array | None:
+    """How many examples the mean called `name` is over, where its term says so."""
+    if name.startswith(_FLAG) or name.endswith(f"/{_ANNOTATED}"):
+        return None
+    parts = name.split("/")  # a term may be called 'a/b', beside 'a'
+    for end in range(len(parts), 0, -1):
+        count = metrics.get("/".join([*parts[:end], _ANNOTATED]))
+        if count is not None:
+            return count
+    return None
 
 
 @jax.jit
@@ -184,16 +254,23 @@ def _record(step: int, sums: Mapping[str, np.ndarray]) -> Record:
     return record
 
 
-def _explain(in_a_row: int, record: Record) -> str:
+def _explain(in_a_row: int, record: Record, unsound: list[str]) -> str:
     prefix = f"{_FLAG}/"
-    flags = {k.removeprefix(prefix): v for k, v in record.items() if prefix in k}
-    counts = {name: count for name, count in flags.items() if count}
-    # A term that is not finite has a gradient that is not, which says no more.
-    others = [count for name, count in counts.items() if name != "gradient"]
-    if others and max(others) >= counts.get("gradient", 0):
-        counts.pop("gradient", None)
-    named = ", ".join(f"{name!r} ({count} times)" for name, count in counts.items())
+    counts = {k.removeprefix(prefix): v for k, v in record.items() if prefix in k}
+    # What is not finite makes all that is computed from it not finite, which says no
+    # more: a later stage is named where it failed more often than all before it.
+    named, most = [], 0
+    for stage in (sorted(counts.keys() - {n for s in _STAGES for n in s}), *_STAGES):
+        failed = {name: counts[name] for name in stage if counts.get(name, 0) > most}
+        named += [f"{name!r} ({count} times)" for name, count in failed.items()]
+        most = max([most, *failed.values()])
+    rest = "Parameters are as before those steps."
+    if unsound:
+        rest = (
+            f"The state is not finite in {soundness.describe(unsound)}, and was not "
+            "given to `on_save`."
+        )
     return (
         f"{in_a_row} steps in a row up to step {record['step']} were skipped. Not "
-        f"finite since the last record: {named}. Parameters are as before those steps."
+        f"finite since the last record: {', '.join(named)}. {rest}"
     )
