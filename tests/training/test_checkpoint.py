@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from xguide_jax import ops, testing, training
+from xguide_jax.training import locking
 from xguide_jax.types import GuidanceTerm, TermOutput, TrainState
 
 CONFIG = {"name": "run", "optimizer": {"rate": 0.1, "betas": (0.9, 0.999)}}
@@ -96,10 +97,13 @@ def any_state(number, /, **changes):
         model_state={
             "half": jnp.ones(3, jnp.bfloat16),
             "none": jnp.zeros((0, 3)),
-            "not_finite": jnp.array([jnp.nan, -jnp.inf, -0.0]),
+            "small": jnp.array([1e-45, -0.0]),
         },
         guidance_state={"average": (jnp.array(True), jnp.int8(-3))},
-        opt_state=optax.adam(1.0).init({"x": jnp.ones(2)}),
+        opt_state=(
+            *optax.adam(1.0).init({"x": jnp.ones(2)}),
+            {"best": jnp.array([jnp.inf, -jnp.inf])},  # before the first
+        ),
         key=jax.random.key(7, impl="rbg"),
         nonfinite=jnp.int32(0),
     )
@@ -321,3 +325,162 @@ def test_values_that_cannot_be_saved_are_refused(tmp_path):
             tmp_path, any_state(0), config={"model": {"path": tmp_path}}
         )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "path"),
+    [
+        ("params", jnp.nan, r"\.params\['model'\]\['x'\]"),
+        ("params", jnp.inf, r"\.params\['model'\]\['x'\]"),
+        ("model_state", -jnp.inf, r"\.model_state\['model'\]\['x'\]"),
+        ("guidance_state", jnp.nan, r"\.guidance_state\['model'\]\['x'\]"),
+        ("opt_state", jnp.nan, r"\.opt_state\['model'\]\['x'\]"),
+    ],
+)
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_state_that_is_not_finite_is_refused_and_replaces_none(
+    field, value, path, keep, tmp_path
+):
+    training.save_checkpoint(tmp_path, any_state(2), config=CONFIG, keep=keep)
+    leaf = jnp.ones((2, 2), jnp.bfloat16).at[1, 1].set(value)
+    tree = {"model": {"x": leaf, "fine": jnp.ones(2), "count": jnp.int32(3)}}
+    for step in (2, 4):  # also where its own step is saved already
+        with pytest.raises(
+            training.NonFiniteError,
+            match=rf"step {step} was not saved, since it is not finite in {path}\. Old",
+        ):
+            training.save_checkpoint(
+                tmp_path, any_state(step, **{field: tree}), config=CONFIG, keep=keep
+            )
+    assert_same_bits(restore(tmp_path, any_state(0)), any_state(2))
+
+
+def test_while_steps_are_skipped_no_checkpoint_is_removed(tmp_path):
+    steps = lambda: sorted(int(path.name) for path in tmp_path.iterdir())
+    save = functools.partial(training.save_checkpoint, tmp_path, config=CONFIG, keep=1)
+    save(any_state(2))
+    for step in (4, 6):
+        save(any_state(step, nonfinite=jnp.int32(step)))
+    assert steps() == [2, 4, 6]
+    save(any_state(8))
+    assert steps() == [8]
+
+
+def test_a_save_never_removes_itself_beside_a_later_damaged_one(tmp_path):
+    save = functools.partial(training.save_checkpoint, tmp_path, config=CONFIG, keep=1)
+    save(any_state(8))
+    truncate(tmp_path / "8" / "meta" / "metadata")
+    for step in (4, 6):
+        save(any_state(step))
+    with pytest.warns(UserWarning, match="step 8 is damaged"):
+        assert_same_bits(restore(tmp_path, any_state(0)), any_state(6))
+
+
+def test_a_step_that_is_saved_again_is_not_taken_away_first(tmp_path, monkeypatch):
+    save = functools.partial(training.save_checkpoint, tmp_path, config=CONFIG, keep=1)
+    save(any_state(2))
+    with monkeypatch.context() as patches:
+        no = lambda *_: pytest.fail("was removed")
+        patches.setattr(ocp.CheckpointManager, "delete", no)
+        save(any_state(2))
+    other = any_state(2, guidance_state={"average": (jnp.array(False), jnp.int8(1))})
+    save(other)
+    assert_same_bits(restore(tmp_path, any_state(0)), other)
+
+
+def test_a_directory_that_another_run_holds_is_not_saved_to(tmp_path, monkeypatch):
+    save_two(tmp_path)
+    (tmp_path / "3.orbax-checkpoint-tmp").mkdir()  # what that run is writing
+
+    def held(directory):
+        raise training.LockedError(f"{directory} is in use")
+
+    monkeypatch.setattr(locking, "lock_directory", held)
+    with pytest.raises(training.LockedError, match="is in use"):
+        training.save_checkpoint(tmp_path, any_state(4), config=CONFIG)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "1", "2", "3.orbax-checkpoint-tmp",
+    ]  # fmt: skip
+
+
+def network_of(number):
+    state = any_state(number)
+    return state.params["model"], state.model_state
+
+
+def test_the_network_of_another_run_is_restored_without_the_rest(tmp_path):
+    save_two(tmp_path)
+    zeros = jax.tree.map(jnp.zeros_like, network_of(0))
+    assert_same_bits(training.restore_params(tmp_path, *zeros), network_of(2))
+    shapes = jax.eval_shape(lambda: network_of(0))
+    restored = training.restore_params(tmp_path, *shapes, step=1)
+    assert_same_bits(restored, network_of(1))
+
+
+def test_restored_weights_begin_a_run_of_another_optimiser_and_other_terms(tmp_path):
+    step, initial = set_up("pmap")
+    trained = run(step, initial, 2)
+    training.save_checkpoint(tmp_path, trained, config={"of": "another run"})
+    apply_fn, params, model_state = testing.smooth_network(
+        jax.random.key(5), batch_norm=True
+    )
+    params, model_state = training.restore_params(tmp_path, params, model_state)
+    state = training.init_train_state(
+        jax.random.key(3), params, model_state, {}, optax.sgd(0.1), batch_at(0)
+    )
+    expected = jax.device_get((trained.params["model"], trained.model_state))
+    assert_same_bits(
+        (state.params["model"], state.model_state), jax.tree.map(jnp.asarray, expected)
+    )
+    logits = apply_fn(params, model_state, batch_at(0)["inputs"], train=False)[0].logits
+    chex.assert_tree_all_finite(logits)
+
+
+def test_a_damaged_network_is_passed_over_for_the_one_before(tmp_path):
+    save_two(tmp_path)
+    truncate(tmp_path / "2" / "meta" / "metadata")
+    with pytest.warns(UserWarning, match="step 2 is damaged"):
+        restored = training.restore_params(tmp_path, *network_of(0))
+    assert_same_bits(restored, network_of(1))
+    with (
+        pytest.warns(UserWarning, match="step 2 is damaged"),
+        pytest.raises(FileNotFoundError, match="no checkpoint of step 2 that is whole"),
+    ):
+        training.restore_params(tmp_path, *network_of(0), step=2)
+
+
+def test_a_directory_without_a_network_is_an_error(tmp_path):
+    for directory in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(
+            FileNotFoundError, match="holds no checkpoint that is whole"
+        ):
+            training.restore_params(directory, *network_of(0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_network_is_refused_leaf_by_leaf(tmp_path):
+    save_two(tmp_path)
+    params, model_state = network_of(0)
+    other = {"a/b": params["a/b"].astype(jnp.float16), "new": jnp.ones(1)}
+    with pytest.raises(ValueError, match="step 2 is of another network") as caught:
+        training.restore_params(tmp_path, other, {**model_state, "half": jnp.ones(2)})
+    for told in (
+        '[\'a/b\'] was "float32[2, 3]" and is "float16[2, 3]"',
+        ".params['model']['a.b'] was \"float32[2]\" and is absent",
+        ".params['model']['new'] was absent and is \"float32[1]\"",
+        '.model_state[\'half\'] was "bfloat16[3]" and is "float32[2]"',
+    ):
+        assert told in str(caught.value)
+    assert "opt_state" not in str(caught.value)
+
+
+def test_part_of_a_network_is_restored_where_that_is_said(tmp_path):
+    save_two(tmp_path)
+    params, model_state = network_of(0)
+    part = {"a/b": params["a/b"]}
+    with pytest.raises(ValueError, match=r"\['a\.b'\] was .* and is absent"):
+        training.restore_params(tmp_path, part, model_state)
+    restored, _ = training.restore_params(tmp_path, part, {}, partly=True)
+    assert_same_bits(restored, {"a/b": network_of(2)[0]["a/b"]})
+    with pytest.raises(ValueError, match=r"\['new'\] was absent"):
+        training.restore_params(tmp_path, {"new": jnp.ones(1)}, {}, partly=True)

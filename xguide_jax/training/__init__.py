@@ -4,7 +4,11 @@
 it are conveniences.
 """
 
-from xguide_jax.training.checkpoint import restore_checkpoint, save_checkpoint
+from xguide_jax.training.checkpoint import (
+    restore_checkpoint,
+    restore_params,
+    save_checkpoint,
+)
 from xguide_jax.training.heads import (
     sigmoid_correct,
     sigmoid_cross_entropy,
@@ -49,6 +53,7 @@ __all__ = (
     "pad_batch",
     "read_records",
     "restore_checkpoint",
+    "restore_params",
     "save_checkpoint",
     "sigmoid_correct",
     "sigmoid_cross_entropy",

@@ -9,19 +9,17 @@ CRC-32 of every leaf. Nothing is unpickled.
 import json
 import os
 import warnings
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from xguide_jax.training import locking, soundness, storage
 from xguide_jax.types import PyTree, TrainState
 
 Directory = str | os.PathLike[str]
-Leaves = dict[str, np.ndarray]  # path of a leaf -> its values
 
 
 def save_checkpoint(
@@ -34,34 +32,59 @@ def save_checkpoint(
     """The checkpoint of step `state.step`, whole on disk when this returns.
 
     It is written beside the older ones and renamed when complete; only then are the
-    oldest removed. A checkpoint of the same step is deleted first: it was damaged, or a
-    resumed run would not come to its step again. With several processes all must call
-    this, with a directory they share.
+    oldest removed, and none while steps are being skipped (`state.nonfinite` > 0): what
+    comes after may be no good. A checkpoint of the same step stays if it is whole and
+    the same, and is deleted first if not: it was damaged, or a resumed run would not
+    come to its step again. The directory is locked meanwhile; see `lock_directory` for
+    keeping a second run out altogether. With several processes all must call this, with
+    a directory they share.
 
     Args:
       directory: made if it is missing; local, or any that orbax knows ('gs://...').
       state: as it leaves a step, whichever way that was lifted over devices.
       config: nested mappings of JSON values. Leave out what may change between a run
         and its continuation.
-      keep: how many checkpoints remain, at least 1; with 1 a damaged file loses all.
+      keep: how many checkpoints up to this step remain, at least 1; with 1 a damaged
+        file loses all.
 
     Raises:
       ValueError: if `keep` is less than 1 or a field of `config` is no JSON value.
+      NonFiniteError: if no run can go on from the state, naming leaves: NaN or infinity
+        in parameters, batch statistics or carried states, or NaN in the optimiser's.
+        Nothing is written and nothing removed. A constant such as a mask of -inf
+        belongs in the network's code.
+      LockedError: if another run is saving there, or holds the directory.
     """
     if keep < 1:
         raise ValueError(f"`keep` (={keep}) must be at least 1.")
-    leaves = jax.tree.map(np.asarray, jax.device_get(_raw(state)))
     step = int(state.step)
-    meta = {"config": _fields(config), "leaves": _describe(state, leaves)}
+    if unsound := soundness.unsound_leaves(state):
+        raise soundness.NonFiniteError(
+            f"the state of step {step} was not saved, since it is not finite in "
+            f"{soundness.describe(unsound)}. Older checkpoints are as they were."
+        )
+    leaves = jax.tree.map(np.asarray, jax.device_get(storage.raw(state)))
+    meta = {
+        "config": storage.fields_of(config),
+        "leaves": storage.describe(state, leaves),
+    }
     arguments = ocp.args.Composite(
         # Arrays without elements are in the descriptions; orbax does not take them.
         state=ocp.args.StandardSave({k: v for k, v in leaves.items() if v.size}),
-        meta=ocp.args.JsonSave({"content": meta, "crc32": _json_crc(meta)}),
+        meta=ocp.args.JsonSave({"content": meta, "crc32": storage.json_crc(meta)}),
     )
-    with _manager(directory, max_to_keep=keep, cleanup_tmp_directories=True) as manager:
+    with (
+        locking.lock_directory(directory),
+        _manager(directory, cleanup_tmp_directories=True) as manager,
+    ):
         if step in manager.all_steps():
+            if _holds(manager, step, meta):
+                return
             manager.delete(step)
         manager.save(step, args=arguments, force=True)
+        if not int(state.nonfinite):
+            for old in sorted(n for n in manager.all_steps() if n <= step)[:-keep]:
+                manager.delete(old)
 
 
 def restore_checkpoint(
@@ -84,17 +107,110 @@ def restore_checkpoint(
       ValueError: if the checkpoint is of another configuration, naming fields and both
         values, or of a state of another structure, naming leaves.
     """
-    fields = _fields(config)
+    fields, types = storage.fields_of(config), storage.types_of(like)
+
+    def check(step: int, meta: Mapping[str, Any]) -> None:
+        if changes := storage.changes(meta["config"], fields):
+            raise ValueError(
+                f"the checkpoint of step {step} is of another configuration: "
+                f"{changes}. Take the old values, or another directory."
+            )
+        if changes := storage.changes(storage.saved_types(meta), types):
+            raise ValueError(
+                f"the checkpoint of step {step} is of another state: {changes}."
+            )
+
+    leaves = _newest_whole(directory, check)
+    return None if leaves is None else storage.rebuild(leaves, like)
+
+
+def restore_params(
+    directory: Directory,
+    params: PyTree,
+    model_state: PyTree,
+    *,
+    step: int | None = None,
+    partly: bool = False,
+) -> tuple[PyTree, PyTree]:
+    """The network of another run: its weights and batch statistics, and no more.
+
+    Optimiser, guidance, steps and configuration of that run do not matter. The results
+    go where the initial ones went, to `init_train_state` or to the network itself.
+
+    Args:
+      directory: as given to `save_checkpoint`.
+      params: the network's, of the structure, shapes and dtypes to restore; arrays, or
+        what `jax.eval_shape` gives.
+      model_state: likewise; a network with batch norm is not whole without it.
+      step: of which checkpoint; the newest that is whole if None.
+      partly: whether the saved network may have leaves that are not asked for, as when
+        `params` lacks the head that will be another.
+
+    Returns:
+      (params, model_state), bit for bit, on the default device.
+
+    Raises:
+      FileNotFoundError: if there is no such checkpoint, or none that is whole.
+      ValueError: if the saved network is another one, naming leaves.
+    """
+    like = {"params": params, "model_state": model_state}
+    types = storage.types_of(like, storage.network_path)
+
+    def check(step: int, meta: Mapping[str, Any]) -> None:
+        saved = {
+            path: kind
+            for path, kind in storage.saved_types(meta).items()
+            if path in types
+            or (not partly and path.startswith((".params['model']", ".model_state")))
+        }
+        if changes := storage.changes(saved, types):
+            raise ValueError(
+                f"the checkpoint of step {step} is of another network: {changes}."
+            )
+
+    leaves = _newest_whole(directory, check, step)
+    if leaves is None:
+        which = "no checkpoint" if step is None else f"no checkpoint of step {step}"
+        raise FileNotFoundError(
+            f"`directory` (={os.fspath(directory)}) holds {which} that is whole."
+        )
+    restored = storage.rebuild(leaves, like, storage.network_path)
+    return restored["params"], restored["model_state"]
+
+
+def _newest_whole(
+    directory: Directory,
+    check: Callable[[int, Mapping[str, Any]], None],
+    wanted: int | None = None,
+) -> storage.Leaves | None:
+    """The leaves of the newest checkpoint that is whole, or of one step's.
+
+    `check` sees the description first, and raises where it is of another run.
+    """
     with _manager(directory, create=False) as manager:
         for step in sorted(manager.all_steps(), reverse=True):
+            if wanted not in (None, step):
+                continue
             meta = _attempt(step, _read_meta, manager, step)
             if meta is None:
                 continue
-            _check_same_run(step, meta, fields, like)
+            check(step, meta)
             leaves = _attempt(step, _read_leaves, manager, step, meta["leaves"])
             if leaves is not None:
-                return _rebuild(leaves, like)
+                return leaves
     return None
+
+
+def _holds(manager: ocp.CheckpointManager, step: int, meta: dict[str, Any]) -> bool:
+    """Whether a step's checkpoint is whole and what would be written now."""
+    try:
+        saved = _read_meta(manager, step)
+        # Its own description is as it comes back from JSON.
+        return saved == json.loads(json.dumps(meta)) and bool(
+            _read_leaves(manager, step, saved["leaves"])
+        )
+    except Exception:
+        return False
 
 
 def _manager(directory: Directory, **options: Any) -> ocp.CheckpointManager:
@@ -128,14 +244,14 @@ def _read_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
         step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
     )
     meta = restored.meta
-    if _json_crc(meta["content"]) != meta["crc32"]:
+    if storage.json_crc(meta["content"]) != meta["crc32"]:
         raise ValueError("its description does not match its checksum.")
     return meta["content"]
 
 
 def _read_leaves(
     manager: ocp.CheckpointManager, step: int, descriptions: Mapping[str, Any]
-) -> Leaves:
+) -> storage.Leaves:
     empty = {
         path: np.broadcast_to(np.zeros((), leaf["dtype"]), leaf["shape"])
         for path, leaf in descriptions.items()
@@ -146,105 +262,6 @@ def _read_leaves(
     )
     leaves = {**empty, **restored.state}
     for path, leaf in descriptions.items():
-        if _crc(leaves[path]) != leaf["crc32"]:
+        if storage.crc(leaves[path]) != leaf["crc32"]:
             raise ValueError(f"{path} does not match its checksum.")
     return leaves
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _by_path(tree: PyTree) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-
-
-def _raw(state: TrainState) -> dict[str, Any]:
-    """{path: leaf}, with keys as the integers they consist of."""
-    as_data = lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf
-    return _by_path(jax.tree.map(lambda x: as_data(jnp.asarray(x)), state))
-
-
-def _types(state: TrainState) -> dict[str, str]:
-    """{path: a leaf's type as a person reads it}, e.g. 'float32[3, 4]'."""
-    abstract = _by_path(jax.eval_shape(lambda tree: tree, state))
-    return {path: f"{x.dtype}{list(x.shape)}" for path, x in abstract.items()}
-
-
-def _describe(state: TrainState, leaves: Leaves) -> dict[str, Any]:
-    """{path: a leaf's type, how it is stored, and the checksum of its values}."""
-    return {
-        path: {
-            "type": kind,
-            "dtype": str(leaves[path].dtype),
-            "shape": list(leaves[path].shape),
-            "crc32": _crc(leaves[path]),
-        }
-        for path, kind in _types(state).items()
-    }
-
-
-def _rebuild(leaves: Leaves, like: TrainState) -> TrainState:
-    def rebuild(path: Any, leaf: Any) -> jax.Array:
-        array = jnp.asarray(leaves[jax.tree_util.keystr(path)])
-        leaf = jnp.asarray(leaf)
-        if _is_key(leaf):
-            return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
-        return array
-
-    return jax.tree_util.tree_map_with_path(rebuild, like)
-
-
-def _crc(array: np.ndarray) -> int:
-    return zlib.crc32(array.tobytes())
-
-
-def _json_crc(value: Any) -> int:
-    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
-
-
-def _fields(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{'dotted.name': JSON value} of nested mappings."""
-    fields: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            fields.update(_fields(value, f"{name}."))
-            continue
-        try:
-            fields[name] = json.loads(json.dumps(value))
-        except TypeError as error:
-            raise ValueError(
-                f"`config` field {name!r} (={value!r}) must be a JSON value."
-            ) from error
-    return fields
-
-
-def _changes(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """'<name> was <old> and is <new>' for all that differ, '' for none."""
-
-    def text(values: Mapping[str, Any], name: str) -> str:
-        # As JSON text, in which NaN equals itself and a tuple its list.
-        return json.dumps(values[name], sort_keys=True) if name in values else "absent"
-
-    return "; ".join(
-        f"{name} was {text(saved, name)} and is {text(given, name)}"
-        for name in {**saved, **given}
-        if text(saved, name) != text(given, name)
-    )
-
-
-def _check_same_run(
-    step: int, meta: Mapping[str, Any], fields: Mapping[str, Any], like: TrainState
-) -> None:
-    if changes := _changes(meta["config"], fields):
-        raise ValueError(
-            f"the checkpoint of step {step} is of another configuration: {changes}. "
-            "Take the old values, or another directory."
-        )
-    saved = {path: leaf["type"] for path, leaf in meta["leaves"].items()}
-    if changes := _changes(saved, _types(like)):
-        raise ValueError(
-            f"the checkpoint of step {step} is of another state: {changes}."
-        )
