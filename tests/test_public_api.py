@@ -85,8 +85,8 @@ API = {
     ),
     "metrics.worst_group": ("accuracy", "count", "count"),
     "guidance.saliency_guided": (
-        "", "mask_fraction fill rank_fn score_fn explain_in frozen_teacher",
-        "explain_in frozen_teacher",
+        "", "mask_fraction fill rank_fn score_fn explain_in frozen_teacher consistency",
+        "explain_in frozen_teacher consistency",
     ),
     "guidance.stateless": ("loss_fn", "", ""),
     "guidance.scale": ("term weight", "", ""),

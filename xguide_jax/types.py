@@ -100,6 +100,9 @@ class StepContext(NamedTuple):
       key: [B], one key an example, a function of its place in the whole batch; so a
         term's noise does not depend on how many devices share the batch.
       axis_name: the mapped axis the batch is sharded over, or None.
+      task_score: the score of which the task loss of an example is minus the value at
+        its label, or None where that is not known: only of this score is
+        `task_input_gradient` the explanation, up to a factor.
     """
 
     forward: Forward
@@ -109,6 +112,7 @@ class StepContext(NamedTuple):
     step: Array
     key: PRNGKey
     axis_name: str | None
+    task_score: ScoreFn | None = None
 
 
 class TermOutput(NamedTuple):

@@ -23,7 +23,7 @@ def two_pixels(params, model_state, inputs, *, train, key=None, overrides=None):
     return ModelOutput(inputs.reshape(len(inputs), 2) @ params), model_state
 
 
-def guide(term, network, batch, *, seed=0):
+def guide(term, network, batch, *, seed=0, **arguments):
     """The term's loss, its gradient in the network, and the inputs it masked."""
     apply_fn, params, model_state = network
     terms = {"guided": core_terms.recording(term)}
@@ -32,7 +32,7 @@ def guide(term, network, batch, *, seed=0):
         loss, (states, _) = training.guidance_loss(
             apply_fn, terms, {"model": params}, model_state,
             {"guided": jnp.zeros_like(batch["inputs"])}, batch,
-            step=0, key=jax.random.key(seed),
+            key=jax.random.key(seed), step=0, **arguments,
         )  # fmt: skip
         return loss, states["guided"]
 
@@ -45,10 +45,11 @@ def masked_by(**changes):
     network = changes.pop("network", None) or testing.smooth_network(jax.random.key(0))
     batch = changes.pop("batch", None) or testing.example_batch(jax.random.key(1))
     seed = changes.pop("seed", 0)
+    task_loss = changes.pop("task_loss", training.softmax_cross_entropy)
     # A constant that no input holds, so that what is masked can be seen.
     changes.setdefault("fill", functools.partial(ops.constant_fill, value=99.0))
     term = core_terms.saliency_guided(**changes)
-    masked = guide(term, network, batch, seed=seed)[2]
+    masked = guide(term, network, batch, seed=seed, task_loss=task_loss)[2]
     changed = masked == 99.0
     np.testing.assert_array_equal(changed[..., 0], changed[..., 1])  # whole positions
     np.testing.assert_array_equal(
@@ -215,6 +216,63 @@ def test_a_frozen_teacher_masks_examples_of_any_weight_alike():
     )
 
 
+def smoothed_cross_entropy(output, batch):
+    targets = optax.smooth_labels(jax.nn.one_hot(batch["labels"], 3), 0.9)
+    return optax.softmax_cross_entropy(output.logits, targets)
+
+
+def squared_error(output, batch):
+    target = jax.nn.one_hot(batch["labels"], 3)
+    return jnp.sum(jnp.square(output.logits - target), axis=-1)
+
+
+@functools.wraps(training.softmax_cross_entropy)
+def wrapped_cross_entropy(output, batch):
+    """A loss of one's own that carries all that the wrapped function does."""
+    return -training.softmax_cross_entropy(output, batch)
+
+
+@pytest.mark.parametrize(
+    "task_loss", [smoothed_cross_entropy, squared_error, wrapped_cross_entropy]
+)
+def test_a_frozen_teacher_explains_its_score_whatever_the_task_loss(task_loss):
+    """The gradient of such a loss ranks the positions otherwise."""
+    expected = masked_by()
+    changed = masked_by(frozen_teacher=True, task_loss=task_loss)
+    np.testing.assert_array_equal(changed, expected)
+    apply_fn, params, _ = testing.smooth_network(jax.random.key(0))
+    batch = testing.example_batch(jax.random.key(1))
+
+    def total(inputs):
+        return jnp.sum(task_loss(apply_fn(params, (), inputs, train=True)[0], batch))
+
+    scores = -np.mean(jax.grad(total)(batch["inputs"]), axis=-1).reshape(8, -1)
+    of_the_task = np.zeros((8, NUM_POSITIONS), bool)
+    np.put_along_axis(of_the_task, np.argsort(scores)[:, :18], True, axis=1)
+    assert np.any(of_the_task != expected.reshape(8, NUM_POSITIONS))
+
+
+def test_a_frozen_teacher_explains_the_targets_where_a_batch_has_them():
+    batch = testing.example_batch(jax.random.key(1))
+    targeted = {**batch, "targets": (batch["labels"] + 1) % 3}
+    expected = masked_by(batch=targeted)
+    np.testing.assert_array_equal(
+        masked_by(batch=targeted, frozen_teacher=True), expected
+    )
+    assert np.any(expected != masked_by(batch=batch))
+
+
+def test_a_frozen_teacher_takes_multi_hot_labels_beside_targets():
+    batch = testing.example_batch(jax.random.key(1))
+    multi_hot = jax.nn.one_hot(batch["labels"], 3).at[:, 0].set(1.0)
+    many = {**batch, "labels": multi_hot, "targets": batch["labels"]}
+    by_class = lambda output, batch: jnp.mean(
+        optax.sigmoid_binary_cross_entropy(output.logits, batch["labels"]), axis=-1
+    )
+    changed = masked_by(batch=many, frozen_teacher=True, task_loss=by_class)
+    np.testing.assert_array_equal(changed, masked_by(batch=batch))
+
+
 def test_adding_to_all_logits_moves_the_mask_of_the_logit_only():
     """log p is blind to what all classes share, here <x, v> with a random v."""
     apply_fn, params, _ = testing.smooth_network(jax.random.key(0))
@@ -324,6 +382,46 @@ def test_a_fraction_outside_the_unit_interval_is_refused(fraction):
     message = rf"^`mask_fraction` \(={fraction}\) must lie in \[0, 1\]\.$"
     with pytest.raises(ValueError, match=message):
         core_terms.saliency_guided(mask_fraction=fraction)
+
+
+def linear_on_vectors(params, model_state, inputs, **unused):
+    return ModelOutput(inputs @ params), model_state
+
+
+@pytest.mark.parametrize("rank_fn", [ops.signed_channel_mean, ops.random_rank])
+def test_a_rank_that_leaves_nothing_to_mask_is_refused(rank_fn):
+    """Of vectors [B, 10] the channel ranks make one score: floor(0.5 * 1) = 0."""
+    network = (linear_on_vectors, jnp.ones((10, 3)), ())
+    batch = {"inputs": jnp.ones((4, 10)), "labels": jnp.array([0, 1, 2, 0])}
+    message = (
+        r"`mask_fraction` \(=0\.5\) must mask at least one of the n = 1 scores an "
+        rf"example that `rank_fn` \(={rank_fn.__name__}\) gives \(shape \(4, 1\)\)"
+    )
+    named = functools.partial(
+        core_terms.saliency_guided,
+        rank_fn=rank_fn,
+        fill=ZEROS,
+        score_fn=attributions.target_logit,
+    )
+    with pytest.raises(ValueError, match=message):
+        guide(named(), network, batch)
+    # No mask is what 0 asks for, and one score can be masked as a whole.
+    no_mask = guide(named(mask_fraction=0.0), network, batch)[2]
+    np.testing.assert_array_equal(no_mask, batch["inputs"])
+    np.testing.assert_array_equal(guide(named(mask_fraction=1.0), network, batch)[2], 0)
+
+
+def test_a_rank_with_a_score_for_each_feature_masks_vectors():
+    # Logit 0 weighs the features 0, 1, ..., 9: the five lightest are masked.
+    weights = jnp.stack([jnp.arange(10.0), jnp.ones(10), jnp.ones(10)], axis=1)
+    batch = {"inputs": jnp.ones((1, 10)), "labels": jnp.array([0])}
+    term = core_terms.saliency_guided(
+        rank_fn=lambda gradient: gradient,
+        fill=ZEROS,
+        score_fn=attributions.target_logit,
+    )
+    masked = guide(term, (linear_on_vectors, weights, ()), batch)[2]
+    np.testing.assert_array_equal(masked, [[0.0] * 5 + [1.0] * 5])
 
 
 def test_an_unknown_mode_is_refused():

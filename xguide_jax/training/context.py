@@ -18,6 +18,7 @@ from xguide_jax.types import (
     ModelOutput,
     PRNGKey,
     PyTree,
+    ScoreFn,
     StepContext,
     TaskLoss,
 )
@@ -33,6 +34,7 @@ def make_context(
     key: PRNGKey,
     axis_name: str | None,
     total: Array,
+    task_score: ScoreFn | None = None,
 ) -> StepContext:
     """The context of one step, its `key` still that of the step.
 
@@ -45,6 +47,7 @@ def make_context(
       key: of the step; every term gets its own by `example_keys`.
       axis_name: the mapped axis, or None.
       total: [], the sum of the weights of the whole batch of all devices.
+      task_score: see `StepContext`; None where it is not known.
 
     Returns:
       A `StepContext`.
@@ -62,6 +65,7 @@ def make_context(
         step=jnp.asarray(step, jnp.int32),
         key=key,
         axis_name=axis_name,
+        task_score=task_score,
     )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from xguide_jax.training import context as contexts
-from xguide_jax.training import entries
+from xguide_jax.training import entries, heads
 from xguide_jax.types import (
     ApplyFn,
     Array,
@@ -88,6 +88,7 @@ def guidance_sums(
     context = contexts.make_context(
         forward, batch, output,
         step=step, task_loss=task_loss, key=key, axis_name=axis_name, total=total,
+        task_score=heads.score_of(task_loss),
     )  # fmt: skip
     weight = contexts.batch_weight(batch)
     sums, states = {}, {}
