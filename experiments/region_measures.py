@@ -38,15 +38,15 @@ def make_measurement(
       `(state, parts, seed) -> (numbers, arrays)`. Numbers: 'group/<g>', 'count/<g>',
       'worst_group', 'group_balanced', 'in_distribution', 'validation', 'masked/...'
       (accuracy with a part covered), 'bias_amplification', 'epg/...', 'iou/...' and
-      'undefined/...' of each explainer. Arrays: 'maps/<explainer>' [S, H, W],
-      'inputs', 'region'.
+      'undefined/...' of each explainer and of the predictions. Arrays:
+      'maps/<explainer>' [S, H, W], 'inputs', 'region'.
     """
     logits = arms.make_predict(apply_fn)
     compiled = jax.jit(functools.partial(explain, apply_fn, num_points=num_points))
 
     def measure(state: TrainState, parts: region_data.Parts, seed: int) -> Measured:
         variables = (state.params["model"], state.model_state)
-        predict = lambda x: np.asarray(logits(state, x)).argmax(axis=-1)
+        predict = lambda x: classes(logits(state, x))
         numbers = {**accuracies(predict, parts), **covered(predict, parts, seed)}
         numbers["bias_amplification"] = _bias(predict, parts.in_distribution)
         few = data.take(parts.balanced, np.arange(num_evaluated))
@@ -61,6 +61,21 @@ def make_measurement(
         return numbers, arrays
 
     return measure
+
+
+def classes(logits: Array) -> np.ndarray:
+    """The top class of each row, and -1 of a row that holds a NaN.
+
+    `argmax` returns the place of a NaN. No label is -1: such an image counts as wrong.
+
+    Args:
+      logits: [B, C].
+
+    Returns:
+      int [B].
+    """
+    values = np.asarray(logits, np.float64)
+    return np.where(np.isnan(values).any(axis=-1), -1, values.argmax(axis=-1))
 
 
 def explain(
@@ -95,14 +110,10 @@ def explain(
             predict, inputs, labels, score_fn=score_fn
         ),
         "integrated_gradients": attributions.integrated_gradients(
-            predict,
-            inputs,
-            labels,
-            baselines=jnp.zeros_like(inputs),
-            num_steps=num_points,
-            score_fn=score_fn,
+            predict, inputs, labels,
+            baselines=jnp.zeros_like(inputs), num_steps=num_points, score_fn=score_fn,
         ),
-    }
+    }  # fmt: skip
     cam = attributions.signed_grad_cam(head_fn, features, labels, score_fn=score_fn)
     return {"grad_cam": cam, **{k: jnp.sum(v, -1) for k, v in per_pixel.items()}}
 
@@ -142,10 +153,11 @@ def accuracies(predict: Predict, parts: region_data.Parts) -> dict[str, float]:
       parts: of the seed.
 
     Returns:
-      numbers, by name.
+      numbers, by name; 'undefined/predictions' of the balanced test count as wrong.
     """
     balanced = parts.balanced
-    correct = predict(balanced.inputs) == balanced.labels
+    predicted = predict(balanced.inputs)
+    correct = predicted == balanced.labels
     by_group, counts = metrics.group_accuracy(
         jnp.asarray(correct),
         jnp.asarray(balanced.annotations["groups"]),
@@ -155,7 +167,10 @@ def accuracies(predict: Predict, parts: region_data.Parts) -> dict[str, float]:
     return {
         **{f"group/{g}": float(value) for g, value in enumerate(by_group)},
         **{f"count/{g}": float(count) for g, count in enumerate(counts)},
-        "worst_group": metrics.worst_group(jnp.asarray(by_group)),
+        "worst_group": metrics.worst_group(
+            jnp.asarray(by_group), count=jnp.asarray(counts)
+        ),
+        "undefined/predictions": float(np.sum(predicted < 0)),
         "group_balanced": float(np.nanmean(by_group)),
         "in_distribution": share(parts.in_distribution),
         "validation": share(parts.validation),
@@ -207,25 +222,35 @@ def localisation(
 
     Returns:
       'epg/<explainer>/box' and '/strokes' and 'iou/<explainer>', undefined maps
-      dropped; '.../box/zero' and 'iou/<explainer>/zero', counted as 0;
-      'threshold/<explainer>', 'undefined/<explainer>' and 'validation_epg/<explainer>'.
+      dropped; '.../zero', counted as 0; 'undefined/<explainer>',
+      'undefined/strokes/<explainer>' and 'undefined/iou/<explainer>', their numbers;
+      'threshold/<explainer>', NaN where no held-out map has an IoU, and then the IoU is
+      undefined; 'validation_epg/<explainer>'.
     """
     on_box = np.asarray(_energy(maps, test.annotations["region"]))
     on_strokes = np.asarray(_energy(maps, test.annotations["strokes"]))
     tuning_maps, tuning = held_out
     tuning_region = tuning.annotations["region"]
     candidates = np.asarray(_overlaps(tuning_maps, tuning_region))
-    best = int(np.argmax([mean(values) for values in candidates]))
+    scores = [mean(values) for values in candidates]
+    best, threshold = int(np.argmax(scores)), float("nan")
     overlap = np.asarray(_overlaps(maps, test.annotations["region"]))[best]
+    if np.isnan(scores).any():  # of all or of none: nothing to choose by
+        overlap = np.full_like(overlap, np.nan)
+    else:
+        threshold = THRESHOLDS[best]
     tuned = np.asarray(_energy(tuning_maps, tuning_region))
     return {
         f"epg/{name}/box": mean(on_box),
         f"epg/{name}/box/zero": float(np.nan_to_num(on_box).mean()),
         f"epg/{name}/strokes": mean(on_strokes),
+        f"epg/{name}/strokes/zero": float(np.nan_to_num(on_strokes).mean()),
         f"iou/{name}": mean(overlap),
         f"iou/{name}/zero": float(np.nan_to_num(overlap).mean()),
-        f"threshold/{name}": THRESHOLDS[best],
+        f"threshold/{name}": threshold,
         f"undefined/{name}": float(np.isnan(on_box).sum()),
+        f"undefined/strokes/{name}": float(np.isnan(on_strokes).sum()),
+        f"undefined/iou/{name}": float(np.isnan(overlap).sum()),
         f"validation_epg/{name}": mean(tuned),
     }
 
@@ -239,7 +264,8 @@ def mean(values: Array | np.ndarray) -> float:
     Returns:
       The mean.
     """
-    defined = np.asarray(values)[np.isfinite(values)]
+    values = np.asarray(values)
+    defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else float("nan")
 
 
@@ -264,9 +290,10 @@ def _at(maps: Array, region: Array) -> Array:
 
 def _bias(predict: Predict, test: data.Dataset) -> float:
     """Directional amplification, texture to class, on a test with the correlation."""
-    one_hot = lambda values: jnp.eye(2, dtype=int)[values]
+    predicted = predict(test.inputs)
+    defined = predicted >= 0  # an index of -1 would be the last class
+    one_hot = lambda values: np.eye(2, dtype=int)[values[defined]]
+    texture = test.annotations["groups"] % 2
     return metrics.bias_amplification_attribute_to_task(
-        one_hot(predict(test.inputs)),
-        one_hot(test.labels),
-        one_hot(test.annotations["groups"] % 2),
+        one_hot(predicted), one_hot(test.labels), one_hot(texture)
     )

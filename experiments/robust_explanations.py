@@ -209,9 +209,10 @@ def make_measurement(
       label between its minimum and maximum, enlarged to the image, against the true
       mask: 'iou', 'precision', 'recall', 'f1' and 'epg'; and
       'epg/integrated_gradients', which no arm is trained on. Undefined maps are dropped
-      there, counted as 0 in 'iou/zero' and 'epg/integrated_gradients/zero', and
-      numbered in 'undefined/...'. 'validation_iou' is the same on half as many
-      validation images, for choosing weights.
+      there, counted as 0 in '.../zero', and numbered in 'undefined/...'.
+      'validation_iou' is the same on half as many validation images, for choosing
+      weights. Arrays: 'rows/...' [N] of each of them, 'maps/grad_cam' [S, H, W],
+      'inputs', 'region'.
     """
     logits = arms.make_predict(apply_fn)
     explain = jax.jit(
@@ -227,7 +228,7 @@ def make_measurement(
         state: TrainState, parts: region_data.Parts
     ) -> region_measures.Measured:
         variables = (state.params["model"], state.model_state)
-        predict = lambda x: np.asarray(logits(state, x)).argmax(axis=-1)
+        predict = lambda x: region_measures.classes(logits(state, x))
         numbers = region_measures.accuracies(predict, parts)
         few = data.take(parts.balanced, np.arange(num_evaluated))
         held_out = data.take(parts.validation, np.arange(num_evaluated // 2))
@@ -238,8 +239,8 @@ def make_measurement(
         judged = metrics.energy_pointing_game(maps["integrated_gradients"], mask)
         measured["epg/integrated_gradients"] = judged
         numbers |= {k: region_measures.mean(v) for k, v in measured.items()}
-        for name in ("iou", "epg/integrated_gradients"):
-            value = np.asarray(measured[name])
+        rows = {name: np.asarray(value) for name, value in measured.items()}
+        for name, value in rows.items():
             numbers[f"{name}/zero"] = float(np.nan_to_num(value).mean())
             numbers[f"undefined/{name}"] = float(np.isnan(value).sum())
         mask_held_out = jnp.asarray(true_masks(held_out))
@@ -251,6 +252,7 @@ def make_measurement(
             "maps/grad_cam": np.asarray(cam[shown]),
             "inputs": few.inputs[shown],
             "region": np.asarray(mask[shown]),
+            **{f"rows/{name}": value for name, value in rows.items()},
         }
         return numbers, arrays
 

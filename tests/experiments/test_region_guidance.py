@@ -178,6 +178,10 @@ def test_localisation_by_hand(parts):
     np.testing.assert_allclose(numbers["epg/x/box/zero"], 0.95, rtol=1e-6)
     assert numbers["iou/x"] == 1
     assert numbers["undefined/x"] == 1
+    assert numbers["undefined/iou/x"] == numbers["undefined/strokes/x"] == 1
+    np.testing.assert_allclose(numbers["iou/x/zero"], 0.95, rtol=1e-6)
+    strokes = numbers["epg/x/strokes"] * 0.95
+    np.testing.assert_allclose(numbers["epg/x/strokes/zero"], strokes, rtol=1e-6)
     share = test.annotations["strokes"][1:].sum((1, 2)) / 28**2
     np.testing.assert_allclose(numbers["epg/x/strokes"], share.mean(), rtol=1e-6)
 
@@ -199,6 +203,56 @@ def test_the_threshold_is_the_best_one_of_the_held_out_maps(parts):
     # The test is not asked: what would be best there is 0.7.
     assert at(0.7)["threshold/x"] == 0.5
     assert at(0.7)["iou/x"] < 0.6
+
+
+def test_a_constant_map_has_an_energy_and_no_iou(parts):
+    test, held_out = parts.balanced, parts.validation
+    maps = jnp.asarray(test.annotations["region"], jnp.float32).at[:2].set(1.0)
+    tuning = jnp.asarray(held_out.annotations["region"], jnp.float32)
+    numbers = region_measures.localisation("x", maps, test, (tuning, held_out))
+    assert (numbers["undefined/x"], numbers["undefined/iou/x"]) == (0, 2)
+
+
+def test_without_a_held_out_map_there_is_no_threshold_and_no_iou(parts):
+    test, held_out = parts.balanced, parts.validation
+    maps = jnp.asarray(test.annotations["region"], jnp.float32)
+    blank = (jnp.zeros((len(held_out.labels), 48, 48)), held_out)
+    numbers = region_measures.localisation("x", maps, test, blank)
+    assert np.isnan([numbers["threshold/x"], numbers["iou/x"]]).all()
+    assert numbers["undefined/iou/x"] == len(test.labels)
+    assert numbers["iou/x/zero"] == 0
+    assert numbers["epg/x/box"] == 1
+
+
+def test_a_mean_leaves_out_what_is_undefined_and_not_what_is_infinite():
+    assert region_measures.mean(np.array([1.0, np.nan, 3.0])) == 2
+    assert region_measures.mean(np.array([1.0, np.inf])) == np.inf
+    assert np.isnan(region_measures.mean(np.full(3, np.nan)))
+
+
+def test_logits_with_a_nan_predict_nothing(parts):
+    logits = jnp.array([[0.0, 1.0], [np.nan, 1.0], [2.0, 1.0], [0.0, np.nan]])
+    predicted = region_measures.classes(logits)
+    np.testing.assert_array_equal(predicted, [1, -1, 0, -1])
+    narrow = region_measures.classes(logits.astype(jnp.bfloat16))
+    np.testing.assert_array_equal(narrow, predicted)
+    # Argmax would give the first class, and so half of the images would be right.
+    nothing = lambda inputs: np.full(len(inputs), -1)
+    numbers = region_measures.accuracies(nothing, parts)
+    assert numbers["undefined/predictions"] == len(parts.balanced.labels)
+    assert numbers["worst_group"] == numbers["group_balanced"] == 0
+    assert numbers["in_distribution"] == numbers["validation"] == 0
+    assert not any(region_measures.covered(nothing, parts, 0).values())
+
+
+def test_bias_is_measured_where_there_is_a_prediction(parts):
+    test = parts.in_distribution
+    texture = test.annotations["groups"] % 2
+    known = np.arange(len(texture)) % 3 > 0
+    part = data.take(test, np.flatnonzero(known))
+    expected = region_measures._bias(lambda inputs: texture[known], part)
+    found = region_measures._bias(lambda inputs: np.where(known, texture, -1), test)
+    assert found == expected
 
 
 def test_two_sets_explained_at_once_come_back_as_two():
