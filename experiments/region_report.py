@@ -14,6 +14,12 @@ LONG = {
     "gradient": "gradient",
     "integrated_gradients": "integrated gradients",
 }
+# (what is measured of where maps point, its key, prefix of its count)
+LOCALISED = (
+    ("EPG", "epg/{}/box", ""),
+    ("EPG on strokes", "epg/{}/strokes", "strokes/"),
+    ("IoU", "iou/{}", "iou/"),
+)
 LIMITS = ("oracle", "blanked")
 # Arms whose maps are drawn; all of them would be too many to look at.
 SHOWN = (
@@ -33,7 +39,8 @@ weights and batches. Each term's weight and warm-up were chosen before, on the
 validation part, which has the training correlation and no group labels.
 
 Gap closed is (worst group - unguided) / (oracle - unguided), a ratio of means over
-seeds with a paired bootstrap. The oracle is the same network trained without the
+seeds with a paired bootstrap; it is unbounded where the seeds leave open whether the
+oracle is better at all. The oracle is the same network trained without the
 correlation; 'blanked' is trained and tested with everything outside the box at the
 mean, so that its numbers are no numbers of the same test. '@random' is guided by boxes
 of the same size at random places, which still cover a good half of the true box; an
@@ -55,11 +62,9 @@ def write(run: common.Run, arm_names: Sequence[str], *, rho: float) -> None:
     """
     results = tables.collect(run, arm_names)
     undefined = {
-        f"{arm}: maps without positive {LONG[name]}": int(
-            sum(tables.values(results, arm, f"undefined/{name}"))
-        )
+        f"{arm}: {text}": tables.total(results, arm, key)
         for arm in results
-        for name in LONG
+        for key, text in undefined_texts().items()
     }
     seeds = tables.seeds_text(run.config.seeds)
     figures = draw(results)
@@ -105,6 +110,20 @@ def make_tables(results: tables.Results) -> list[tuple[str, list[dict[str, Any]]
             }
             for arm in results
         ]),
+        ("Where networks look, undefined maps counted as 0, and their number", [
+            {
+                "arm": arm,
+                **{
+                    f"{text}, {LONG[e]}": tables.as_zero(
+                        results, arm, f"{key.format(e)}/zero",
+                        undefined=f"undefined/{prefix}{e}",
+                    )
+                    for text, key, prefix in LOCALISED
+                    for e in LONG
+                },
+            }
+            for arm in results
+        ]),
         ("Accuracy on the balanced test with a part covered", [
             {
                 "arm": arm,
@@ -144,6 +163,19 @@ def make_tables(results: tables.Results) -> list[tuple[str, list[dict[str, Any]]
             for arm in results
         ]),
     ]  # fmt: skip
+
+
+def undefined_texts() -> dict[str, str]:
+    """What the counts of undefined values are of.
+
+    Returns:
+      {key: text}.
+    """
+    texts = {"undefined/predictions": "images without a prediction"}
+    for text, _, prefix in LOCALISED:
+        for name, long in LONG.items():
+            texts[f"undefined/{prefix}{name}"] = f"maps without {text} by {long}"
+    return texts
 
 
 def accuracies(results: tables.Results) -> list[dict[str, Any]]:
@@ -219,7 +251,9 @@ def gap_closed(results: tables.Results, arm: str) -> str:
     estimate = reporting.ratio_of_means(
         worst[arm] - worst["unguided"], worst["oracle"] - worst["unguided"]
     )
-    return f"{estimate.value:+.2f}" if estimate.num_seeds < 2 else str(estimate)
+    if len(worst[arm]) == 1:
+        return tables.signed(estimate.value, digits=2)
+    return str(estimate)
 
 
 def count(results: tables.Results, group: int) -> str:

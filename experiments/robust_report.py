@@ -8,6 +8,10 @@ import numpy as np
 from experiments import common, tables
 from xguide_jax import reporting
 
+MEASURED = {
+    "iou": "IoU", "precision": "precision", "recall": "recall", "f1": "F1",
+    "epg": "EPG", "epg/integrated_gradients": "EPG, integrated gradients",
+}  # fmt: skip
 AGREEMENT = (
     "iou", "iou/zero", "precision", "recall", "f1", "epg",
     "epg/integrated_gradients", "epg/integrated_gradients/zero",
@@ -52,21 +56,25 @@ def write(run: common.Run, arm_names: Sequence[str]) -> None:
         summary=SUMMARY.format(seeds=seeds),
         tables={
             f"Agreement of Grad-CAM with the true mask ({seeds})": agreement(results),
-            f"IoU with the true mask, paired by seed ({seeds})": comparisons(
-                results, "iou"
-            ),
-            f"F1 with the true mask, paired by seed ({seeds})": comparisons(
-                results, "f1"
+            **{
+                f"{MEASURED[key]} with the true mask{text}, paired by seed ({seeds})": (
+                    comparisons(results, f"{key}{suffix}")
+                )
+                for suffix, text in {"": "", "/zero": ", undefined maps as 0"}.items()
+                for key in ("iou", "f1")
+            },
+            f"Agreement, undefined maps counted as 0, and their number ({seeds})": (
+                undefined_as_zero(results)
             ),
             f"Accuracy ({seeds})": accuracies(results),
         },
         figures=figures,
         undefined={
-            f"{arm}: {text}": int(sum(tables.values(results, arm, f"undefined/{name}")))
+            f"{arm}: {text}": tables.total(results, arm, f"undefined/{name}")
             for arm in results
             for name, text in {
-                "iou": "constant maps of Grad-CAM",
-                "epg/integrated_gradients": "integrated gradients nowhere positive",
+                **{name: f"maps without {text}" for name, text in MEASURED.items()},
+                "predictions": "images without a prediction",
             }.items()
         },
         num_printed=2,
@@ -83,15 +91,37 @@ def agreement(results: tables.Results) -> list[dict[str, Any]]:
       Rows.
     """
     names = {
-        "iou": "IoU", "f1": "F1", "epg": "EPG",
-        "epg/integrated_gradients": "EPG, integrated gradients",
+        **MEASURED,
         "iou/zero": "IoU, undefined as 0",
         "epg/integrated_gradients/zero": "EPG, undefined as 0",
-    }  # fmt: skip
+    }
     return [
         {
             "arm": arm,
-            **{names.get(k, k): tables.mean(results, arm, k) for k in AGREEMENT},
+            **{names[key]: tables.mean(results, arm, key) for key in AGREEMENT},
+        }
+        for arm in results
+    ]
+
+
+def undefined_as_zero(results: tables.Results) -> list[dict[str, Any]]:
+    """The agreement with 0 for undefined maps and their number, a row an arm.
+
+    Args:
+      results: {arm: what was measured of each seed}.
+
+    Returns:
+      Rows.
+    """
+    return [
+        {
+            "arm": arm,
+            **{
+                text: tables.as_zero(
+                    results, arm, f"{key}/zero", undefined=f"undefined/{key}"
+                )
+                for key, text in MEASURED.items()
+            },
         }
         for arm in results
     ]
@@ -162,7 +192,8 @@ def draw(results: tables.Results) -> dict[str, tuple[str, Any]]:
     points = {
         arm: np.stack(
             [
-                tables.values(results, arm, "iou"),
+                # 0 where undefined: who kills its maps must not win.
+                tables.values(results, arm, "iou/zero"),
                 tables.values(results, arm, "group_balanced"),
             ],
             axis=1,
@@ -177,7 +208,7 @@ def draw(results: tables.Results) -> dict[str, tuple[str, Any]]:
             "Agreement with the true mask and accuracy; small points are seeds",
             reporting.tradeoff(
                 points,
-                x_label="IoU of Grad-CAM with the true mask",
+                x_label="IoU of Grad-CAM with the true mask (0 if undefined)",
                 y_label="group-balanced accuracy",
             ),
         ),

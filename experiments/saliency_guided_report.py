@@ -37,11 +37,13 @@ def write(
     """
     results = tables.collect(run, arm_names)
     undefined = {
-        f"{arm}: images without a ranking by {LONG[name]}": int(
-            sum(tables.values(results, arm, f"undefined/{name}"))
-        )
+        f"{arm}: {text}": tables.total(results, arm, f"undefined/{name}")
         for arm in results
-        for name in removal.EXPLAINERS
+        for name, text in {
+            **{e: f"images without a ranking by {LONG[e]}" for e in removal.EXPLAINERS},
+            "random": "images without a prediction in random orders",
+            "completeness_error": "images without a completeness error",
+        }.items()
     }
     figures = draw(results, class_names)
     figures["training"] = ("Training", tables.training_figure(run, arm_names, LOGGED))
@@ -53,7 +55,7 @@ def write(
         tables=make_tables(results),
         figures=figures,
         undefined=undefined,
-        num_printed=2,
+        num_printed=num_printed(results),
     )
 
 
@@ -65,7 +67,10 @@ was selected.
 
 Areas are under the accuracy curve as pixels are removed (most salient first; low is
 steep) or inserted (high is steep). A gap is by how much the explainer's order beats
-random orders of the same network, averaged over draws; it is what compares networks.
+random orders of the same network on the same images, averaged over draws; it is what
+compares networks. An image that an explainer cannot rank is left out of its curve, of
+the random order that is subtracted, and of both arms of a comparison; 'undefined as 0'
+gives it a gap of 0.
 'random' replaces pixels without looking at saliency; 'k=0' replaces none, and with
 dropout is a consistency regulariser. Training filled with the uniform noise, never with
 black.
@@ -79,7 +84,7 @@ def make_tables(results: tables.Results) -> dict[str, list[dict[str, Any]]]:
       results: {arm: what was measured of each seed}.
 
     Returns:
-      {caption: rows}; the first two are for the terminal as well.
+      {caption: rows}; the first `num_printed` are for the terminal as well.
     """
     numbers = next(iter(results.values()))[0][0]
     places = [
@@ -93,6 +98,11 @@ def make_tables(results: tables.Results) -> dict[str, list[dict[str, Any]]]:
         if reference in results:
             caption = f"Gap minus the gap of the {reference} arm, paired by seed"
             made[f"{caption} ({seeds})"] = gaps(results, reference, places)
+            if any_undefined(results):
+                caption = "The same with a gap of 0 for undefined images, minus the"
+                made[f"{caption} {reference} arm ({seeds})"] = gaps(
+                    results, reference, places, suffix="/zero"
+                )
     for place in places:
         view, fill = place.split("/")
         made[f"Area under the {view} curve, {fill} fill ({seeds})"] = [
@@ -101,13 +111,44 @@ def make_tables(results: tables.Results) -> dict[str, list[dict[str, Any]]]:
                 **{LONG[e]: tables.mean(results, arm, f"{place}/{e}") for e in LONG},
                 "random order": tables.mean(results, arm, f"{place}/random"),
                 **{
-                    f"gap, {LONG[e]}": tables.mean(results, arm, f"gap/{place}/{e}")
+                    f"gap, {LONG[e]}{text}": tables.mean(
+                        results, arm, f"gap/{place}/{e}{suffix}"
+                    )
+                    for suffix, text in {"": "", "/zero": ", undefined as 0"}.items()
                     for e in LONG
                 },
             }
             for arm in results
         ]
     return made
+
+
+def any_undefined(results: tables.Results) -> bool:
+    """Whether an explainer left an image without a ranking.
+
+    Args:
+      results: {arm: what was measured of each seed}.
+
+    Returns:
+      True if there is one, in any arm and seed.
+    """
+    return any(
+        tables.total(results, arm, f"undefined/{name}")
+        for arm in results
+        for name in removal.EXPLAINERS
+    )
+
+
+def num_printed(results: tables.Results) -> int:
+    """How many tables a terminal shows.
+
+    Args:
+      results: {arm: what was measured of each seed}.
+
+    Returns:
+      Two, and where images are undefined the second with 0 for them as well.
+    """
+    return 3 if any_undefined(results) else 2
 
 
 def accuracies(results: tables.Results) -> list[dict[str, Any]]:
@@ -138,6 +179,9 @@ def accuracies(results: tables.Results) -> list[dict[str, Any]]:
                 for fill in ("black", "uniform")
             },
             "completeness error": tables.mean(results, arm, "completeness_error"),
+            "undefined rankings": sum(
+                tables.total(results, arm, f"undefined/{e}") for e in removal.EXPLAINERS
+            ),
             "images/s": tables.mean(results, arm, "images_per_second"),
         }
         for arm in results
@@ -145,7 +189,7 @@ def accuracies(results: tables.Results) -> list[dict[str, Any]]:
 
 
 def gaps(
-    results: tables.Results, reference: str, places: Sequence[str]
+    results: tables.Results, reference: str, places: Sequence[str], *, suffix: str = ""
 ) -> list[dict[str, Any]]:
     """Every arm's gap to its own random order, minus the reference arm's.
 
@@ -153,6 +197,7 @@ def gaps(
       results: {arm: what was measured of each seed}.
       reference: an arm.
       places: '<view>/<fill>'.
+      suffix: '/zero' for the gaps that count undefined images as 0.
 
     Returns:
       Rows.
@@ -162,7 +207,9 @@ def gaps(
             "arm": arm,
             "view and fill": place.replace("/", ", "),
             **{
-                LONG[e]: tables.versus(results, arm, reference, f"gap/{place}/{e}")
+                LONG[e]: tables.versus(
+                    results, arm, reference, f"gap/{place}/{e}{suffix}"
+                )
                 for e in LONG
             },
         }
@@ -206,7 +253,7 @@ def draw(
             for arm, repeats in results.items()
         }
         chance = {
-            arm: np.stack([a[f"curve/{view}/{fill}/random"] for _, a in repeats])
+            arm: np.stack([arrays[f"{key}/random"] for _, arrays in repeats])
             for arm, repeats in results.items()
         }
         verb = "removed" if view == "removal" else "inserted"

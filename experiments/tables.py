@@ -8,8 +8,9 @@ import numpy as np
 from experiments import arms, common
 from xguide_jax import reporting, training
 
+Seed = tuple[dict[str, float], dict[str, np.ndarray]]
 # {arm: what was measured of each seed, as (numbers, arrays)}
-Results = Mapping[str, Sequence[tuple[dict[str, float], dict[str, np.ndarray]]]]
+Results = Mapping[str, Sequence[Seed]]
 Tables = Mapping[str, Sequence[Mapping[str, object]]]
 
 
@@ -74,8 +75,8 @@ def values(results: Results, arm: str, key: str) -> list[float]:
     return [numbers[key] for numbers, _ in results[arm]]
 
 
-def mean(results: Results, arm: str, key: str) -> float:
-    """Mean of one number over seeds; NaN if a seed has none.
+def mean(results: Results, arm: str, key: str) -> float | str:
+    """Mean of one number over the seeds that have it.
 
     Args:
       results: of all arms.
@@ -83,13 +84,68 @@ def mean(results: Results, arm: str, key: str) -> float:
       key: of the number.
 
     Returns:
-      The mean.
+      The mean, NaN if no seed has the number; '0.5 (3 of 5 seeds)' if some have not.
     """
-    return float(np.mean(values(results, arm, key)))
+    every = np.array(values(results, arm, key), float)
+    defined = every[~np.isnan(every)]
+    if not len(defined):
+        return float("nan")
+    average = float(np.mean(defined))
+    if len(defined) == len(every):
+        return average
+    text = reporting.format_value(average)
+    return f"{text} ({len(defined)} of {len(every)} seeds)"
+
+
+def total(results: Results, arm: str, key: str) -> int:
+    """A count of all seeds together.
+
+    Args:
+      results: of all arms.
+      arm: its name.
+      key: of the count.
+
+    Returns:
+      The sum.
+    """
+    return int(np.nansum(values(results, arm, key)))
+
+
+def as_zero(results: Results, arm: str, key: str, *, undefined: str) -> str:
+    """Mean of a number that counts undefined examples as 0, and how many there were.
+
+    Args:
+      results: of all arms.
+      arm: its name.
+      key: of the number.
+      undefined: key of the count.
+
+    Returns:
+      '0.5', or '0.5 (3 undefined)'.
+    """
+    text = reporting.format_value(mean(results, arm, key))
+    count = total(results, arm, undefined)
+    return f"{text} ({count} undefined)" if count else text
+
+
+def signed(value: float, *, digits: int = 3) -> str:
+    """A difference or ratio with its sign.
+
+    Args:
+      value: of one seed.
+      digits: behind the point.
+
+    Returns:
+      Text; 'undefined' for NaN.
+    """
+    return "undefined" if np.isnan(value) else f"{value:+.{digits}f}"
 
 
 def versus(results: Results, arm: str, reference: str, key: str) -> str:
-    """An arm's number minus another's, paired by seed.
+    """An arm's number minus another's, paired by seed and, where rows are kept, by row.
+
+    Where `rows/<key>` holds the number of every example and some are undefined, an
+    example that is undefined in either arm is left out of both.
 
     Args:
       results: of all arms.
@@ -98,16 +154,15 @@ def versus(results: Results, arm: str, reference: str, key: str) -> str:
       key: of the number.
 
     Returns:
-      The mean difference, with its interval where there are several seeds.
+      The mean difference, with its interval and the number of seeds it rests on where
+      there are several.
     """
     if arm == reference:
         return "reference"
-    difference = reporting.paired_difference(
-        values(results, arm, key), values(results, reference, key)
-    )
-    if len(results[arm]) == 1:
-        return f"{difference.value:+.3f}"
-    return str(difference)
+    seeds = zip(results[arm], results[reference], strict=True)
+    pairs = [_on_the_same_examples(one, other, key) for one, other in seeds]
+    difference = reporting.paired_difference(*zip(*pairs, strict=True))
+    return signed(difference.value) if len(pairs) == 1 else str(difference)
 
 
 def finish(
@@ -130,7 +185,8 @@ def finish(
       summary: its paragraphs.
       tables: {caption: rows}.
       figures: {file name: (caption, figure)}.
-      undefined: {metric: number of undefined values}.
+      undefined: {metric: number of undefined values}; numbers that a seed has not are
+        added to it.
       num_printed: how many of the tables go to the terminal.
     """
     pngs = {name: reporting.to_png(figure) for name, (_, figure) in figures.items()}
@@ -145,7 +201,7 @@ def finish(
         tables=tables,
         figures={caption: pngs[name] for name, (caption, _) in figures.items()},
         config=common.read_json(run.path / "config.json"),
-        undefined=undefined,
+        undefined={**undefined, **_missing(results)},
     )
     texts = [f"{name}\n\n{reporting.format_table(t)}" for name, t in tables.items()]
     common.write_bytes(run.path / "tables.md", "\n\n".join(texts).encode())
@@ -179,3 +235,27 @@ def training_figure(
             if rows[0] and rows[0][0] is not None:
                 series.setdefault(arm, {})[name] = np.array(rows, float)
     return reporting.training_curves(series, steps=np.asarray(steps), labels=labels)
+
+
+def _on_the_same_examples(one: Seed, other: Seed, key: str) -> tuple[float, float]:
+    """One number of two arms, of the examples that are defined in both."""
+    rows = [arrays.get(f"rows/{key}") for _, arrays in (one, other)]
+    if any(row is None for row in rows):
+        return one[0][key], other[0][key]
+    first, second = (np.asarray(row, np.float64) for row in rows)
+    defined = ~(np.isnan(first) | np.isnan(second))
+    if defined.all():  # what the tables show, to the last digit
+        return one[0][key], other[0][key]
+    if not defined.any():
+        return float("nan"), float("nan")
+    return float(first[defined].mean()), float(second[defined].mean())
+
+
+def _missing(results: Results) -> dict[str, int]:
+    """How many seeds of an arm have not one of its numbers."""
+    counts = {
+        f"{arm}: {key}, seeds": int(np.sum(np.isnan(values(results, arm, key))))
+        for arm, repeats in results.items()
+        for key in repeats[0][0]
+    }
+    return {name: count for name, count in counts.items() if count}
