@@ -94,6 +94,9 @@ def train_arm(
 
     Returns:
       (final state, images a second of the steps taken now; NaN if there were none).
+
+    Raises:
+      Interrupted: at SIGINT or SIGTERM, when the running step is done and saved.
     """
     config = run.config
     state = training.init_train_state(
@@ -105,7 +108,7 @@ def train_arm(
         problem.batch_at(0),
     )
     checkpoints = run.path / "checkpoints" / f"{arm}-{seed}"
-    identity = {**common.plain(config), "arm": arm, "seed": seed}
+    identity = common.identity(config, arm=arm, seed=seed)
     save = lambda state: training.save_checkpoint(checkpoints, state, config=identity)
     restored = training.restore_checkpoint(checkpoints, state, config=identity)
     state = state if restored is None else restored
@@ -127,7 +130,10 @@ def train_arm(
         devices=common.chosen_devices(config),
     )
     rates: list[float] = []
-    with progress_bar(f"{arm}, seed {seed}", begin, config.num_steps, run) as bar:
+    with (
+        training.stop_on_signals() as stop,
+        progress_bar(f"{arm}, seed {seed}", begin, config.num_steps, run) as bar,
+    ):
 
         def progress(step: int, steps_per_second: float, record: Mapping) -> None:
             rates.append(steps_per_second * config.batch_size)
@@ -145,6 +151,7 @@ def train_arm(
             save_every=config.save_every,
             on_save=save,
             progress=progress,
+            stop=stop,
         )
     if run.is_writer:
         save_model(run.path / "models" / f"{arm}-{seed}" / "model.safetensors", state)
@@ -197,7 +204,15 @@ def batch_sampler(
 
     Returns:
       step -> batch.
+
+    Raises:
+      RefusedError: if there are fewer examples than a batch has.
     """
+    if config.batch_size > len(dataset.labels):
+        raise common.RefusedError(
+            f"`batch_size` (={config.batch_size}) must be at most "
+            f"{len(dataset.labels)}, the number of training examples."
+        )
 
     def batch_at(step: int) -> dict[str, np.ndarray]:
         indices = data.batch_indices(
@@ -295,7 +310,7 @@ def save_result(
     np.savez_compressed(buffer, **values)
     common.write_bytes(path.with_suffix(".npz"), buffer.getvalue())
     # Last, because its presence says that the arm is finished.
-    training.write_json(path, dict(numbers))
+    training.write_json(path, {"num_steps": run.config.num_steps, **numbers})
 
 
 def load_result(run: common.Run, arm: str, seed: int) -> tuple[dict, dict] | None:
@@ -307,11 +322,14 @@ def load_result(run: common.Run, arm: str, seed: int) -> tuple[dict, dict] | Non
       seed: of this repetition.
 
     Returns:
-      (numbers, arrays), or None if the arm is not finished.
+      (numbers, arrays), or None if the arm is not finished, or was with fewer steps
+      than the run now has.
     """
     path = run.path / "results" / f"{arm}-{seed}.json"
     numbers = common.read_json(path)
-    if numbers is None:
+    if numbers is None or numbers.pop("num_steps", run.config.num_steps) != (
+        run.config.num_steps
+    ):
         return None
     # JSON knows no NaN; an undefined number was written as null.
     numbers = {k: np.nan if v is None else v for k, v in numbers.items()}

@@ -8,9 +8,11 @@ A run directory holds
     models/<arm>-<seed>/     model.safetensors
     figures/, metrics.json, report.html
 
-The same command with the same `--run-dir` goes on where it was.
+The same command with the same `--run-dir` goes on where it was; with more seeds, arms
+or (where no schedule ends with them) steps, it does what is lacking.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -20,11 +22,10 @@ import pathlib
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import jax
-import tyro
 
 from xguide_jax import training
 
@@ -34,6 +35,9 @@ VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "chex", "numpy
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
     """The flags that every experiment has."""
+
+    # What a run that was begun may be asked for more of.
+    may_grow: ClassVar[tuple[str, ...]] = ("arms", "num_steps", "seeds")
 
     run_dir: pathlib.Path | None = None
     """Where the run is written and resumed from; runs/<name>-<time> if left out."""
@@ -60,6 +64,10 @@ class RunConfig:
 Config = TypeVar("Config", bound=RunConfig)
 
 
+class RefusedError(ValueError):
+    """What was asked for cannot be had, as the flags, the data or the directory say."""
+
+
 class Run(NamedTuple):
     """An opened run directory."""
 
@@ -73,16 +81,17 @@ class Run(NamedTuple):
         return jax.process_index() == 0
 
 
-def main(config_type: type[Config], run_experiment: Callable[[Config], None]) -> None:
-    """Reads the flags, prepares JAX and runs the experiment.
+def default_run_dir(name: str) -> pathlib.Path:
+    """Where a run goes that is not told where.
 
     Args:
-      config_type: the experiment's frozen dataclass.
-      run_experiment: config -> None.
+      name: the experiment's.
+
+    Returns:
+      runs/<name>-<time>.
     """
-    config = tyro.cli(config_type, description=sys.modules["__main__"].__doc__)
-    prepare(config)
-    run_experiment(config)
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return pathlib.Path("runs") / f"{name}-{now}"
 
 
 def prepare(config: RunConfig) -> None:
@@ -99,41 +108,39 @@ def prepare(config: RunConfig) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-def open_run(config: RunConfig, *, name: str) -> Run:
+@contextlib.contextmanager
+def open_run(config: RunConfig, *, name: str) -> Iterator[Run]:
     """Creates the run directory, or reopens it if its configuration is the same.
+
+    Other runs are kept out of it while the block lasts. Of the fields in
+    `config.may_grow` there may be more than there was.
 
     Args:
       config: the flags.
       name: the experiment's.
 
-    Returns:
+    Yields:
       The run, with config.json written.
 
     Raises:
-      ValueError: if the directory holds a run of another configuration, naming the
-        field, or num_steps is too small to be logged.
+      RefusedError: if the directory holds a run of another configuration, naming the
+        field.
+      LockedError: if another run is in the directory.
     """
-    if config.save_every % config.log_every:
-        raise ValueError(
-            f"`save_every` (={config.save_every}) must be a multiple of `log_every` "
-            f"(={config.log_every})."
-        )
-    path = config.run_dir
-    if path is None:
-        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        path = pathlib.Path("runs") / f"{name}-{now}"
+    path = config.run_dir or default_run_dir(name)
     path.mkdir(parents=True, exist_ok=True)
-    run = Run(name, path, config)
-    wanted = plain(config)
-    known = read_json(path / "config.json")
-    if known is not None:
-        _refuse_another_config(known["config"], wanted, path)
-    elif run.is_writer:
-        training.write_json(
-            path / "config.json",
-            {"experiment": name, "config": wanted, **provenance()},
-        )
-    return run
+    with training.lock_directory(path):
+        run = Run(name, path, config)
+        wanted = plain(config)
+        known = read_json(path / "config.json")
+        if known is None:
+            content = {"experiment": name, "config": wanted, **provenance()}
+        else:
+            _refuse_another(known, name, wanted, config.may_grow, path)
+            content = {**known, "config": wanted}
+        if run.is_writer and content != known:
+            training.write_json(path / "config.json", content)
+        yield run
 
 
 def plain(config: RunConfig) -> dict[str, Any]:
@@ -152,15 +159,54 @@ def plain(config: RunConfig) -> dict[str, Any]:
     return {name: convert_path(value) for name, value in fields.items()}
 
 
-def _refuse_another_config(
-    known: Mapping[str, Any], wanted: Mapping[str, Any], path: pathlib.Path
+def identity(config: RunConfig, *, arm: str, seed: int) -> dict[str, Any]:
+    """What makes a checkpoint one of this arm: all but what may grow.
+
+    Args:
+      config: the flags.
+      arm: its name.
+      seed: of this repetition.
+
+    Returns:
+      JSON values.
+    """
+    fields = plain(config)
+    kept = {name: fields[name] for name in fields if name not in config.may_grow}
+    return {**kept, "arm": arm, "seed": seed}
+
+
+def _refuse_another(
+    known: Mapping[str, Any],
+    name: str,
+    wanted: Mapping[str, Any],
+    may_grow: tuple[str, ...],
+    path: pathlib.Path,
 ) -> None:
-    for field in sorted({*known, *wanted}):
-        if known.get(field) != wanted.get(field):
-            raise ValueError(
-                f"{path} holds a run with {field}={known.get(field)!r}, not "
-                f"{wanted.get(field)!r}. Give the same flags, or another --run-dir."
-            )
+    if known["experiment"] != name:
+        raise RefusedError(
+            f"{path} holds a run of {known['experiment']}, not of {name}. Give another "
+            "--run-dir."
+        )
+    fields = known["config"]
+    for field in sorted({*fields, *wanted}):
+        old, new = fields.get(field), wanted.get(field)
+        if old == new:
+            continue
+        reason = ""
+        if field in may_grow:
+            if _is_more(old, new):
+                continue
+            reason = ", and only more of it goes on from there"
+        elif field == "num_steps":
+            reason = ", where its schedules end: with others it is another run"
+        raise RefusedError(
+            f"{path} holds a run with {field}={old!r}, not {new!r}{reason}. Give the "
+            "same flags, or another --run-dir."
+        )
+
+
+def _is_more(old: Any, new: Any) -> bool:
+    return set(old) <= set(new) if isinstance(old, list) else old <= new
 
 
 def provenance() -> dict[str, Any]:

@@ -18,13 +18,15 @@ no weight is given, it is that of the pilot, and so is the warm-up
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import optax
 
 from experiments import (
     arms,
+    command,
     common,
+    flags,
     optimizers,
     region_data,
     region_measures,
@@ -43,6 +45,9 @@ ARMS = ("unguided", *region_pilot.CHOSEN, "oracle", "blanked")
 @dataclasses.dataclass(frozen=True)
 class Config(region_data.DigitsConfig):
     """Flags of region guidance."""
+
+    # Learning rates and warm-ups end with `num_steps`: a longer run is another one.
+    may_grow: ClassVar[tuple[str, ...]] = ("arms", "seeds")
 
     num_steps: int = 450
     batch_size: int = 32
@@ -85,21 +90,26 @@ def parse(text: str) -> Arm:
       for random boxes on their own, where it had them.
 
     Raises:
-      ValueError: for an unknown term or annotation, or a weight that is no number.
+      ValueError: for an unknown term or annotation, a weight that is no finite number
+        of at least 0, or one of them where nothing is guided.
     """
     head, _, annotation = text.partition("@")
     name, _, weight = head.partition("=")
     known = {*TERMS, "unguided", "oracle", "blanked"}
     if name not in known:
         raise ValueError(f"`arms` holds {text!r}; there are {sorted(known)}.")
+    if name not in TERMS:
+        if name != text:
+            raise ValueError(
+                f"`arms` holds {text!r}; {name!r} is not guided, and takes neither "
+                "weight nor annotation."
+            )
+        return Arm(name, None, "boxes")
     annotation = annotation or "boxes"
     region_data.check_annotation(annotation)
-    if name not in TERMS:
-        return Arm(name, None, annotation)
     chosen = region_pilot.of(name, annotation)
-    return Arm(
-        name, float(weight) if weight else chosen.weight, annotation, chosen.warmup
-    )
+    given = flags.read_weight(weight, text) if weight else chosen.weight
+    return Arm(name, given, annotation, chosen.warmup)
 
 
 def term_of(name: str) -> GuidanceTerm:
@@ -202,6 +212,30 @@ def parts_of(
     return parts._replace(train=train)
 
 
+def check(config: Config) -> None:
+    """Refuses flags that cannot be met, before anything is loaded or compiled.
+
+    Args:
+      config: the flags.
+
+    Raises:
+      ValueError: for an arm that `parse` refuses, an `image_size` that the network does
+        not divide, or a number out of range.
+    """
+    flags.check(config)
+    flags.check_folder(config.dataset, config.data_dir)
+    flags.check_arms(config.arms, parse)
+    flags.check_fractions(config, "rho", "warmup")
+    flags.check_rate(config)
+    # A half of them is explained of the validation part.
+    flags.check_at_least(config, num_evaluated=2, num_points=1)
+    if config.image_size < 4 or config.image_size % 4:
+        raise ValueError(
+            f"`image_size` (={config.image_size}) must be a positive multiple of 4, by "
+            "which the strides of the network divide it."
+        )
+
+
 def run_experiment(config: Config) -> None:
     """Trains and measures every arm and seed that is not finished, and reports.
 
@@ -209,25 +243,16 @@ def run_experiment(config: Config) -> None:
       config: the flags.
 
     Raises:
-      ValueError: for an arm that `parse` refuses, a `warmup` that is no fraction,
-        or an `image_size` that the network does not divide.
+      ValueError: as `check` and `common.open_run`.
     """
-    for arm in config.arms:
-        parse(arm)
-    if config.warmup is not None and not 0 <= config.warmup <= 1:
-        raise ValueError(f"`warmup` (={config.warmup}) must lie in [0, 1].")
-    if config.image_size < 4 or config.image_size % 4:
-        raise ValueError(
-            f"`image_size` (={config.image_size}) must be a positive multiple of 4, by "
-            "which the strides of the network divide it."
+    check(config)
+    with common.open_run(config, name=NAME) as run:
+        arms.finish_run(
+            run,
+            config.arms,
+            train=functools.partial(train_and_measure, run, config),
+            report=lambda: region_report.write(run, config.arms, rho=config.rho),
         )
-    run = common.open_run(config, name=NAME)
-    arms.finish_run(
-        run,
-        config.arms,
-        train=functools.partial(train_and_measure, run, config),
-        report=lambda: region_report.write(run, config.arms, rho=config.rho),
-    )
 
 
 def train_and_measure(
@@ -257,6 +282,7 @@ def train_and_measure(
     for name, seed in missing:
         arm = parse(name)
         parts = parts_of(arm, make, config, seed)
+        flags.check_num_evaluated(config, available=len(parts.balanced.labels))
         problem = arms.linen_problem(
             network,
             parts.train.inputs,
@@ -276,4 +302,4 @@ def train_and_measure(
 
 
 if __name__ == "__main__":
-    common.main(Config, run_experiment)
+    command.main(Config, run_experiment, name=NAME, check=check)

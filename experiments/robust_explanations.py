@@ -26,7 +26,9 @@ import optax
 
 from experiments import (
     arms,
+    command,
     common,
+    flags,
     region_data,
     region_measures,
     robust_report,
@@ -107,7 +109,8 @@ def parse(text: str) -> Arm:
       guidance.
 
     Raises:
-      ValueError: for an arm that does not exist, or a weight that is no number.
+      ValueError: for an arm that does not exist, or a weight that is no finite number
+        of at least 0.
     """
     if text == "unguided":
         return Arm(text, 0.0, "none")
@@ -115,7 +118,8 @@ def parse(text: str) -> Arm:
     term, _, weight = head.partition("=")
     if term not in TERMS or noise not in (*NOISE, "other"):
         raise ValueError(f"`arms` holds {text!r}; there are {sorted(ARMS)}.")
-    return Arm(term, float(weight) if weight else WEIGHTS[term], noise)
+    given = flags.read_weight(weight, text) if weight else WEIGHTS[term]
+    return Arm(term, given, noise)
 
 
 def true_masks(dataset: data.Dataset) -> np.ndarray:
@@ -160,6 +164,29 @@ def annotate(
     return train._replace(annotations={"annotations": signs}), given
 
 
+def annotated_in_batch(config: Config) -> int:
+    """How many images of a batch are drawn from the annotated ones.
+
+    Args:
+      config: the flags.
+
+    Returns:
+      annotated_share * batch_size, to the nearest.
+
+    Raises:
+      ValueError: if that is none or all of the batch, or more than are annotated.
+    """
+    count = round(config.annotated_share * config.batch_size)
+    most = min(config.batch_size - 1, config.num_annotated)
+    if not 1 <= count <= most:
+        raise ValueError(
+            f"`annotated_share` (={config.annotated_share}) is {count} of `batch_size` "
+            f"(={config.batch_size}) images; it must leave others, and be between 1 "
+            f"and `num_annotated` (={config.num_annotated})."
+        )
+    return count
+
+
 def mixed_sampler(
     train: data.Dataset, given: np.ndarray, config: Config, *, seed: int
 ) -> Callable[[int], Mapping[str, np.ndarray]]:
@@ -174,7 +201,7 @@ def mixed_sampler(
     Returns:
       step -> batch.
     """
-    num_given = round(config.annotated_share * config.batch_size)
+    num_given = annotated_in_batch(config)
     count, index = jax.process_count(), jax.process_index()
     draw = functools.partial(
         data.batch_indices, seed=seed, process_index=index, process_count=count
@@ -296,6 +323,25 @@ def agreement(cam: Array, mask: Array) -> dict[str, Array]:
     }
 
 
+def check(config: Config) -> None:
+    """Refuses flags that cannot be met, before anything is loaded or compiled.
+
+    Args:
+      config: the flags.
+
+    Raises:
+      ValueError: for an arm that does not exist, or a number out of range.
+    """
+    flags.check(config)
+    flags.check_folder(config.dataset, config.data_dir)
+    flags.check_arms(config.arms, parse)
+    flags.check_fractions(config, "annotated_share")
+    flags.check_rate(config)
+    # A half of them is explained of the validation part.
+    flags.check_at_least(config, num_annotated=1, num_evaluated=2, num_points=1)
+    annotated_in_batch(config)
+
+
 def run_experiment(config: Config) -> None:
     """Trains and measures every arm and seed that is not finished, and reports.
 
@@ -303,17 +349,16 @@ def run_experiment(config: Config) -> None:
       config: the flags.
 
     Raises:
-      ValueError: for an arm that does not exist.
+      ValueError: as `check` and `common.open_run`.
     """
-    for arm in config.arms:
-        parse(arm)
-    run = common.open_run(config, name=NAME)
-    arms.finish_run(
-        run,
-        config.arms,
-        train=functools.partial(train_and_measure, run, config),
-        report=lambda: robust_report.write(run, config.arms),
-    )
+    check(config)
+    with common.open_run(config, name=NAME) as run:
+        arms.finish_run(
+            run,
+            config.arms,
+            train=functools.partial(train_and_measure, run, config),
+            report=lambda: robust_report.write(run, config.arms),
+        )
 
 
 def train_and_measure(
@@ -339,6 +384,12 @@ def train_and_measure(
         arm = parse(name)
         rho = region_data.CORRELATION
         parts = region_data.make_parts(source, rho=rho, seed=seed)
+        flags.check_num_evaluated(config, available=len(parts.balanced.labels))
+        if config.num_annotated > len(parts.train.labels):
+            raise common.RefusedError(
+                f"`num_annotated` (={config.num_annotated}) must be at most "
+                f"{len(parts.train.labels)}, the number of training images."
+            )
         train, given = annotate(
             parts.train, arm.noise, count=config.num_annotated, seed=seed
         )
@@ -365,4 +416,4 @@ def train_and_measure(
 
 
 if __name__ == "__main__":
-    common.main(Config, run_experiment)
+    command.main(Config, run_experiment, name=NAME, check=check)

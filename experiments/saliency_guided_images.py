@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments import arms, common, removal, saliency_guided_report
+from experiments import arms, command, common, flags, removal, saliency_guided_report
 from xguide_jax import attributions, data, guidance, models, ops
 from xguide_jax.types import ScoreFn, Terms
 
@@ -115,23 +115,43 @@ def terms_of(arm: str, config: Config, score_fn: ScoreFn) -> Terms:
     return known[arm]()
 
 
+def check(config: Config) -> None:
+    """Refuses flags that cannot be met, before anything is loaded or compiled.
+
+    Args:
+      config: the flags.
+
+    Raises:
+      ValueError: for an arm that does not exist, or a number out of range.
+    """
+    flags.check(config)
+    flags.check_folder(config.dataset, config.data_dir)
+    flags.check_fractions(config, "mask_fraction")
+    parse = lambda arm: terms_of(arm, config, attributions.target_logit)
+    flags.check_arms(config.arms, parse)
+    flags.check_rate(config)
+    flags.check_at_least(config, shift=0, num_evaluated=1, num_points=1, num_draws=1)
+
+
 def run_experiment(config: Config) -> None:
     """Trains and measures every arm and seed that is not finished, and reports.
 
     Args:
       config: the flags.
+
+    Raises:
+      ValueError: as `check` and `common.open_run`.
     """
-    for arm in config.arms:
-        terms_of(arm, config, attributions.target_logit)
-    run = common.open_run(config, name=NAME)
-    dataset = load(config)
-    write = saliency_guided_report.write
-    arms.finish_run(
-        run,
-        config.arms,
-        train=functools.partial(train_and_measure, run, config, dataset),
-        report=lambda: write(run, config.arms, dataset.class_names),
-    )
+    check(config)
+    with common.open_run(config, name=NAME) as run:
+        dataset = load(config)
+        write = saliency_guided_report.write
+        arms.finish_run(
+            run,
+            config.arms,
+            train=functools.partial(train_and_measure, run, config, dataset),
+            report=lambda: write(run, config.arms, dataset.class_names),
+        )
 
 
 def train_and_measure(
@@ -167,6 +187,7 @@ def train_and_measure(
         train, validation, test = data.split(
             dataset, seed=seed, fractions=(0.7, 0.1, 0.2)
         )
+        flags.check_num_evaluated(config, available=len(test.labels))
         problem = arms.linen_problem(
             network,
             train.inputs,
@@ -223,4 +244,4 @@ def protocol(
 
 
 if __name__ == "__main__":
-    common.main(Config, run_experiment)
+    command.main(Config, run_experiment, name=NAME, check=check)

@@ -321,3 +321,6 @@ def test_runs_reports_and_goes_on(tmp_path, capsys, monkeypatch):
     other = dataclasses.replace(config, rho=0.8)
     with pytest.raises(ValueError, match=r"holds a run with rho=0.95, not 0.8"):
         region_guidance.run_experiment(other)
+    longer = dataclasses.replace(config, num_steps=6)
+    with pytest.raises(ValueError, match="num_steps=4, not 6, where its schedules end"):
+        region_guidance.run_experiment(longer)

@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import os
+import re
+import signal
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from experiments import common, saliency_guided_images
+from experiments import common, flags, saliency_guided_images
 from xguide_jax import training
 
 ARMS = ("unguided", "signed")
@@ -37,8 +40,8 @@ def finished(config, standard_promotion):
     return config.run_dir
 
 
-def weights(run_dir):
-    path = run_dir / "models" / "signed-0" / "model.safetensors"
+def weights(run_dir, arm="signed"):
+    path = run_dir / "models" / f"{arm}-0" / "model.safetensors"
     return safetensors.numpy.load_file(path)
 
 
@@ -102,6 +105,80 @@ def test_an_interrupted_arm_goes_on_from_its_last_checkpoint(finished, config):
         np.testing.assert_array_equal(leaf, expected[name])
 
 
+def test_an_arm_that_is_told_to_stop_loses_no_step(
+    finished, config, tmp_path, monkeypatch
+):
+    config = dataclasses.replace(config, run_dir=tmp_path, arms=("unguided",))
+    append = training.append_record
+
+    def append_and_send(log, record):
+        append(log, record)
+        if record["step"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(training, "append_record", append_and_send)
+        with pytest.raises(training.Interrupted, match="SIGTERM after step 3"):
+            saliency_guided_images.run_experiment(config)
+    assert not (tmp_path / "results").exists()
+    assert (tmp_path / "checkpoints" / "unguided-0" / "3").exists()
+    saliency_guided_images.run_experiment(config)
+    for name, leaf in weights(tmp_path, "unguided").items():
+        np.testing.assert_array_equal(leaf, weights(finished, "unguided")[name])
+    log = (finished / "metrics.jsonl").read_bytes()
+    assert log.startswith((tmp_path / "metrics.jsonl").read_bytes())
+
+
+def test_a_finished_run_is_asked_for_more_steps_and_arms(finished, config, tmp_path):
+    less = dataclasses.replace(
+        config, run_dir=tmp_path, num_steps=2, arms=("unguided",)
+    )
+    saliency_guided_images.run_experiment(less)
+    assert set(weights(tmp_path, "unguided")) == set(weights(finished))
+    more = dataclasses.replace(config, run_dir=tmp_path)
+    saliency_guided_images.run_experiment(more)
+    for arm in ARMS:
+        for name, leaf in weights(tmp_path, arm).items():
+            np.testing.assert_array_equal(leaf, weights(finished, arm)[name])
+    for name in ("metrics.jsonl", "metrics.json"):
+        whole = (finished / name).read_text()
+        # How many images there were in a second is no function of the run.
+        assert without_rates((tmp_path / name).read_text()) == without_rates(whole)
+    assert (
+        json.loads((tmp_path / "config.json").read_text())["config"]
+        == (json.loads((finished / "config.json").read_text())["config"])
+    )
+    with pytest.raises(
+        common.RefusedError,
+        match="with num_steps=4, not 2, and only more of it goes on from there",
+    ):
+        saliency_guided_images.run_experiment(dataclasses.replace(more, num_steps=2))
+
+
+def without_rates(text):
+    return re.sub(r'"images_per_second": [^,\n]*', "", text)
+
+
+def test_a_run_of_another_experiment_is_refused(finished, config):
+    with (
+        pytest.raises(common.RefusedError, match="run of saliency_guided_images, not"),
+        common.open_run(config, name="region_guidance"),
+    ):
+        pytest.fail("was opened")
+
+
+def test_more_images_than_there_are_are_refused_before_training(config, tmp_path):
+    for change, message in (
+        ({"num_evaluated": 1001}, r"`num_evaluated` \(=1001\) must be at most 1000"),
+        ({"batch_size": 3501}, r"`batch_size` \(=3501\) must be at most 3500"),
+    ):
+        fresh = dataclasses.replace(config, run_dir=tmp_path, **change)
+        with pytest.raises(common.RefusedError, match=message):
+            saliency_guided_images.run_experiment(fresh)
+        (tmp_path / "config.json").unlink()
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_configuration_is_refused_naming_the_field(finished, config):
     other = dataclasses.replace(config, batch_size=32)
     with pytest.raises(ValueError, match="holds a run with batch_size=16, not 32"):
@@ -111,7 +188,7 @@ def test_another_configuration_is_refused_naming_the_field(finished, config):
 def test_flags_that_cannot_be_met_are_refused(config, tmp_path):
     fresh = dataclasses.replace(config, run_dir=tmp_path)
     with pytest.raises(ValueError, match=r"`save_every` \(=3\) must be a multiple"):
-        common.open_run(dataclasses.replace(fresh, save_every=3, log_every=2), name="x")
+        flags.check(dataclasses.replace(fresh, save_every=3, log_every=2))
     with pytest.raises(ValueError, match=r"`num_devices` \(=99\) must lie between"):
         common.chosen_devices(dataclasses.replace(fresh, num_devices=99))
     with pytest.raises(ValueError, match="`arms` holds 'sgned'; there are"):

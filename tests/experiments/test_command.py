@@ -1,0 +1,208 @@
+"""An experiment as a process: what it refuses, and what a signal leaves."""
+
+import os
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments import (
+    command,
+    common,
+    region_guidance,
+    robust_explanations,
+    saliency_guided_images,
+)
+from xguide_jax import training
+
+EXPERIMENTS = {
+    module.NAME: module
+    for module in (region_guidance, robust_explanations, saliency_guided_images)
+}
+
+
+def call(monkeypatch, name, *arguments, run=None):
+    """What the command does, without a process: its exit status."""
+    module = EXPERIMENTS[name]
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    run = run or (lambda config: pytest.fail("was begun"))
+    with pytest.raises(SystemExit) as ended:
+        command.main(module.Config, run, name=name, check=module.check)
+    return ended.value.code
+
+
+REFUSED = [
+    (("--num-steps", "0"), "`num_steps` (=0) must be at least 1."),
+    (("--seeds", "0"), "`seeds` (=0) must be at least 1."),
+    (("--seed", "-1"), "`seed` (=-1) must be at least 0."),
+    (("--batch-size", "0"), "`batch_size` (=0) must be at least 1."),
+    (("--log-every", "0"), "`log_every` (=0) must be at least 1."),
+    (("--save-every", "0"), "`save_every` (=0) must be at least 1."),
+    (("--save-every", "7"), "`save_every` (=7) must be a multiple of `log_every`"),
+    (("--num-devices", "0"), "`num_devices` (=0) must lie between 1 and"),
+    (("--arms",), "`arms` (=()) must name at least one arm."),
+    (("--arms", "unguided", "sgned"), "`arms` holds 'sgned'; there are"),
+    (("--arms", "unguided", "unguided"), "`arms` holds 'unguided' 2 times."),
+    (("--learning-rate", "0"), "`learning_rate` (=0.0) must be positive and finite."),
+    (("--learning-rate", "nan"), "`learning_rate` (=nan) must be positive and"),
+    (("--num-evaluated", "0"), "`num_evaluated` (=0) must be at least"),
+    (("--num-points", "0"), "`num_points` (=0) must be at least 1."),
+    (("--dataset", "mnist10k"), "mnist10k needs --data-dir or $XGUIDE_DATA."),
+]
+REFUSED_BY_ONE = [
+    ("region_guidance", ("--rho", "1.5"), "`rho` (=1.5) must lie in [0, 1]."),
+    ("region_guidance", ("--warmup", "nan"), "`warmup` (=nan) must lie in [0, 1]."),
+    (
+        "region_guidance",
+        ("--image-size", "30"),
+        "`image_size` (=30) must be a pos",
+    ),
+    ("region_guidance", ("--arms", "l1_cam=x"), "'l1_cam=x', whose weight (=x) must"),
+    ("region_guidance", ("--arms", "l1_cam=nan"), "whose weight (=nan) must be a fin"),
+    ("region_guidance", ("--arms", "l1_cam=-1"), "whose weight (=-1) must be a finite"),
+    ("region_guidance", ("--arms", "oracle=3"), "'oracle' is not guided, and takes n"),
+    ("region_guidance", ("--arms", "unguided@10%"), "'unguided' is not guided, and t"),
+    (
+        "robust_explanations",
+        ("--arms", "haics=inf@none"),
+        "whose weight (=inf) must",
+    ),
+    ("robust_explanations", ("--annotated-share", "0.01"), "(=0.01) is 0 of `batch_si"),
+    ("robust_explanations", ("--annotated-share", "1"), "(=1.0) is 32 of `batch_size`"),
+    ("robust_explanations", ("--annotated-share", "2"), "(=2.0) must lie in [0, 1]."),
+    ("robust_explanations", ("--num-annotated", "7"), "is 8 of `batch_size` (=32) ima"),
+    ("robust_explanations", ("--num-annotated", "0"), "(=0) must be at least 1."),
+    (
+        "saliency_guided_images",
+        ("--mask-fraction", "1.1"),
+        "(=1.1) must lie in [0, 1]",
+    ),
+    ("saliency_guided_images", ("--shift", "-1"), "`shift` (=-1) must be at least 0."),
+    ("saliency_guided_images", ("--num-draws", "0"), "`num_draws` (=0) must be at lea"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [(name, *case) for name in EXPERIMENTS for case in REFUSED] + REFUSED_BY_ONE,
+)
+def test_flags_that_cannot_be_met_are_refused_at_once(
+    name, arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv("XGUIDE_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, name, *arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"{name}: error: ")
+    assert message in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_defaults_are_accepted(name):
+    EXPERIMENTS[name].check(EXPERIMENTS[name].Config())
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (training.Interrupted(signal.SIGTERM), 143, "stopped by SIGTERM; to go on: "),
+        (KeyboardInterrupt(), 130, "stopped by SIGINT; to go on: "),
+        (common.RefusedError("no."), 2, "robust_explanations: error: no.\n"),
+        (training.LockedError("in use"), 2, "robust_explanations: error: in use\n"),
+    ],
+)
+def test_the_end_of_a_run_is_one_line_and_a_status(
+    error, status, told, monkeypatch, capsys
+):
+    def run(config):
+        raise error
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert call(monkeypatch, "robust_explanations", run=run) == status
+    line = capsys.readouterr().err
+    assert line.startswith(told)
+    assert line.count("\n") == 1
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_termination_between_trainings_ends_the_run_as_well(monkeypatch, capsys):
+    def run(config):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("went on")
+
+    assert call(monkeypatch, "robust_explanations", run=run) == 143
+    assert "to go on: python -m experiments.robust_explanations --run-dir runs/" in (
+        capsys.readouterr().err
+    )
+
+
+def test_the_command_that_goes_on_names_the_directory_once():
+    config = common.RunConfig(run_dir=pathlib.Path("a b"))
+    go_on = lambda *arguments: command.go_on_command("x", config, list(arguments))
+    assert go_on("--seeds", "2") == "python -m experiments.x --seeds 2 --run-dir 'a b'"
+    for own in (["--run-dir", "a b"], ["--run-dir=a b"], ["--run_dir", "a b"]):
+        assert go_on(*own) == shlex.join(["python", "-m", "experiments.x", *own])
+
+
+ROOT = pathlib.Path(__file__).parents[2]
+ENDLESS = (
+    "--arms", "unguided", "--num-steps", "1000000", "--log-every", "1",
+    "--save-every", "1000000", "--batch-size", "2", "--num-devices", "1",
+)  # fmt: skip
+
+
+def start(arguments):
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def until(process, condition):
+    for _ in range(6000):
+        if condition():
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    pytest.fail("nothing happened for two minutes")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_told_to_end_goes_on_with_the_command_it_prints(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    steps = lambda: [record["step"] for record in training.read_records(log)]
+    checkpoints = tmp_path / "checkpoints" / "unguided-0"
+    module = ["-m", "experiments.saliency_guided_images"]
+    command_line = [*module, *ENDLESS, "--run-dir", str(tmp_path)]
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        begun = len(steps())
+        process = start(command_line)
+        until(process, lambda begun=begun: len(steps()) > begun + 1)
+        if not begun:
+            second = start(command_line)
+            _, told = second.communicate(timeout=120)
+            assert second.returncode == 2
+            assert f"in use by process {process.pid} on " in told
+            assert "Traceback" not in told
+        process.send_signal(number)
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == status
+        assert "Traceback" not in told
+        # After the progress bar.
+        what, _, go_on = told.strip().rpartition("\n")[2].partition("; to go on: ")
+        last = steps()[-1]
+        assert what.endswith(f"stopped by {number.name} after step {last}")
+        # Not a step is lost, and none is taken twice.
+        assert (checkpoints / str(last)).is_dir()
+        assert steps() == list(range(1, last + 1))
+        command_line = shlex.split(go_on)[1:]
+    assert not list(tmp_path.rglob(".lock"))
