@@ -52,7 +52,7 @@ class Config(region_data.DigitsConfig):
     num_steps: int = 450
     batch_size: int = 32
     log_every: int = 50
-    save_every: int = 450
+    save_every: int = 150
     arms: tuple[str, ...] = ARMS
     """Which arms to train, in this order."""
     rho: float = region_data.CORRELATION

@@ -104,8 +104,10 @@ def test_flags_that_cannot_be_met_are_refused_at_once(
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_the_defaults_are_accepted(name):
-    EXPERIMENTS[name].check(EXPERIMENTS[name].Config())
+def test_the_defaults_are_accepted_and_are_saved_on_the_way(name):
+    config = EXPERIMENTS[name].Config()
+    EXPERIMENTS[name].check(config)
+    assert config.save_every <= config.num_steps / 2
 
 
 @pytest.mark.parametrize(
