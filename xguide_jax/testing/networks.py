@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xguide_jax.types import ApplyFn, Array, ModelOutput, PRNGKey, PyTree
+from xguide_jax.types import ApplyFn, Array, Batch, ModelOutput, PRNGKey, PyTree
 
 
 def smooth_network(
@@ -132,3 +132,56 @@ def example_batch(
         "boxes_valid": annotated[:, None],
         "region_valid": annotated,
     }
+
+
+def network_for(batch: Batch) -> tuple[ApplyFn, PyTree, PyTree]:
+    """A `smooth_network` of the shape of a batch.
+
+    Args:
+      batch: 'inputs' float [B, H, W, C], H and W even; its 'labels', [B] or multi-hot
+        [B, C], and 'targets' say how many classes there are, at least 3.
+
+    Returns:
+      (apply_fn, params, model_state).
+
+    Raises:
+      ValueError: if the inputs are of another kind: then a network is needed as well.
+    """
+    inputs = batch["inputs"]
+    fits = inputs.ndim == 4 and jnp.issubdtype(inputs.dtype, jnp.floating)
+    if not (fits and inputs.shape[1] % 2 == inputs.shape[2] % 2 == 0):
+        raise ValueError(
+            f"`network` must be given with `batch` (inputs {inputs.dtype}"
+            f"{list(inputs.shape)}): the default network takes float [B, H, W, C], H "
+            "and W even."
+        )
+    num_classes = 3
+    for name in {"labels", "targets"} & batch.keys():
+        multi_hot = batch[name].ndim > 1
+        named = batch[name].shape[-1] if multi_hot else int(jnp.max(batch[name])) + 1
+        num_classes = max(num_classes, named)
+    _, height, width, depth = inputs.shape
+    return smooth_network(
+        jax.random.key(0), input_shape=(height, width, depth), num_classes=num_classes
+    )
+
+
+def check_takes(network: tuple[ApplyFn, PyTree, PyTree], inputs: Array) -> None:
+    """Refuses a network and inputs that do not belong together.
+
+    Args:
+      network: (apply_fn, params, model_state).
+      inputs: [B, ...]; only shape and dtype matter.
+
+    Raises:
+      ValueError: if a pass in eval mode fails, with the error of that pass.
+    """
+    apply_fn, params, model_state = network
+    forward = lambda inputs: apply_fn(params, model_state, inputs, train=False)
+    try:
+        jax.eval_shape(forward, inputs)
+    except Exception as error:
+        raise ValueError(
+            f"`network` must take the inputs of `batch`, {inputs.dtype}"
+            f"{list(inputs.shape)}; pass the two together. Its error: {error}"
+        ) from error
