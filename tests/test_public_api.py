@@ -149,6 +149,10 @@ API = {
         "", "slack kernel_size stride layer", "slack kernel_size stride layer",
     ),
     "guidance.summed": ("term", "", ""),
+    "testing.check_apply_fn": (
+        "apply_fn params model_state inputs", "skips modes_differ",
+        "skips modes_differ",
+    ),
     "training.data_parallel": ("step", "how devices", "how devices"),
     "training.pad_batch": ("batch multiple", "", ""),
     "models.linen_apply_fn": ("module", "", ""),
@@ -181,6 +185,7 @@ DEFAULTS = {
     "training.make_train_step": {"axis_name": None},
     "training.make_eval_step": {"axis_name": None},
     "training.data_parallel": {"how": "pmap", "devices": None},
+    "testing.check_apply_fn": {"skips": (), "modes_differ": None},
 }  # fmt: skip
 
 

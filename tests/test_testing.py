@@ -14,7 +14,16 @@ from xguide_jax.types import GuidanceTerm, TermOutput
 explain = functools.partial(
     attributions.input_gradient, score_fn=attributions.target_logit
 )
-
+EXPLAINERS = {
+    "gradient": explain,
+    "gradient_x_input": functools.partial(
+        attributions.gradient_x_input, score_fn=attributions.target_logit
+    ),
+    "integrated_gradients": functools.partial(
+        attributions.integrated_gradients,
+        baselines=0.0, num_steps=2, score_fn=attributions.target_log_probability,
+    ),
+}  # fmt: skip
 
 root = jnp.sqrt  # finite at 0, where its slope is not
 
@@ -27,8 +36,9 @@ def is_traced(array):
     return isinstance(array, jax.core.Tracer)
 
 
-def test_an_honest_explainer_passes():
-    testing.check_explainer(explain)
+@pytest.mark.parametrize("name", sorted(EXPLAINERS))
+def test_an_honest_explainer_passes(name):
+    testing.check_explainer(EXPLAINERS[name])
 
 
 @pytest.mark.parametrize(
@@ -43,6 +53,7 @@ def test_an_honest_explainer_passes():
         (lambda a, x: jax.lax.stop_gradient(a), "it cannot guide"),
         (lambda a, x: a * (2.0 if is_traced(x) else 1.0), "jit changes the result"),
         (lambda a, x: a + root(0.0 * a), "gradient in the parameters: not finite"),
+        (lambda a, x: a * x, "float16 inputs, .* in float32: not finite"),
         (
             lambda a, x: a * magnitude(x * a),
             "gradient in the parameters, for inputs that are all 0.0: not finite",

@@ -1,10 +1,12 @@
-"""Conformance checks for explainers and terms, and a network and batch for them."""
+"""Conformance checks for explainers, terms and networks; a network and a batch."""
 
+from xguide_jax.testing.apply_fns import check_apply_fn
 from xguide_jax.testing.explainers import check_explainer
 from xguide_jax.testing.networks import example_batch, smooth_network
 from xguide_jax.testing.terms import check_guidance_term
 
 __all__ = (
+    "check_apply_fn",
     "check_explainer",
     "check_guidance_term",
     "example_batch",

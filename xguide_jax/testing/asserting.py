@@ -60,18 +60,19 @@ def check_close(
         check(error <= tolerance, f"{message} (relative error {error:.1e})")
 
 
-def close(actual: PyTree, expected: PyTree) -> bool:
+def close(actual: PyTree, expected: PyTree, *, tolerance: float = 1e-4) -> bool:
     """Whether `check_close` would pass.
 
     Args:
       actual: arrays.
       expected: arrays, of the same structure.
+      tolerance: of `check_close`.
 
     Returns:
       True if it would.
     """
     try:
-        check_close(actual, expected, "")
+        check_close(actual, expected, "", tolerance=tolerance)
     except AssertionError:
         return False
     return True

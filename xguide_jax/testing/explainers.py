@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from xguide_jax import ops
 from xguide_jax.testing import networks
 from xguide_jax.testing.asserting import check, check_close, check_finite
 from xguide_jax.types import Array, PredictFn, PyTree
@@ -19,9 +20,11 @@ def check_explainer(
 ) -> None:
     """Runs an explainer of inputs through what every explainer promises.
 
-    Shape and dtype of the inputs; the same under `jit`; a batch equals its examples
-    one by one; a function of the explanation has a non-zero gradient in the network's
-    parameters; explanation and gradient are finite, on zero and constant inputs too.
+    Shaped like the inputs, and float32 like they; the same under `jit`; a batch equals
+    its examples one by one; a function of the explanation has a non-zero gradient in
+    the network's parameters; explanation and gradient are finite, on zero and constant
+    inputs too; float16 inputs give finite float attributions where products and sums
+    are beyond float16.
 
     Args:
       explainer: (predict_fn, inputs, targets) -> attributions shaped like the inputs.
@@ -36,9 +39,12 @@ def check_explainer(
     batch = networks.example_batch(jax.random.key(1), input_shape=input_shape)
     inputs, targets = batch["inputs"], batch["labels"]
 
+    def predict(params: PyTree, inputs: Array) -> Array:
+        wide = ops.at_least_float32(inputs)
+        return apply_fn(params, model_state, wide, train=False)[0].logits
+
     def explain(params: PyTree, inputs: Array, targets: Array) -> Array:
-        predict = lambda x: apply_fn(params, model_state, x, train=False)[0].logits
-        return explainer(predict, inputs, targets)
+        return explainer(functools.partial(predict, params), inputs, targets)
 
     _check_values(functools.partial(explain, params), inputs, targets)
 
@@ -56,6 +62,14 @@ def check_explainer(
         gradient = differentiate(params, jnp.full_like(inputs, value))
         what = f"the gradient in the parameters, for inputs that are all {value}"
         check_finite(gradient, what)
+    # Gradients of some 10^3 at inputs of some 10^2, both of which float16 holds.
+    steep = lambda x: 1e4 * predict(params, x)
+    narrow = jax.jit(functools.partial(explainer, steep))(
+        (300 * inputs).astype(jnp.float16), targets
+    )
+    what = "attributions of float16 inputs, to be multiplied and added in float32"
+    check(jnp.issubdtype(narrow.dtype, jnp.floating), f"{what}: {narrow.dtype}")
+    check_finite(narrow, what)
 
 
 def _check_values(

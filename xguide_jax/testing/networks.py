@@ -51,6 +51,11 @@ def smooth_network(
         overrides: Mapping[str, Array] | None = None,
     ) -> tuple[ModelOutput, PyTree]:
         del key  # deterministic
+        unknown = sorted(set(overrides or ()) - {"features"})
+        if unknown:
+            raise ValueError(
+                f"`overrides` names {unknown}; the network exposes ['features']."
+            )
         hidden = inputs @ params["kernel"] + params["bias"]
         if batch_norm:
             now = _statistics(hidden, axis_name) if train else model_state
