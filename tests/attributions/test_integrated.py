@@ -192,6 +192,14 @@ class IntegratedGradientsTest(chex.TestCase):
             explain(PARAMS, INPUTS, num_steps=0)
         with pytest.raises(ValueError, match=r"`chunk_size` \(=0\) must be at least"):
             explain(PARAMS, INPUTS, chunk_size=0)
+        for wrong in (2.5, None, np.ones(2, int)):
+            with pytest.raises(ValueError, match=r"`num_steps` \(=.*\) must be a whol"):
+                explain(PARAMS, INPUTS, num_steps=wrong)
+        traced = jax.jit(lambda n: explain(PARAMS, INPUTS, num_steps=n))
+        with pytest.raises(ValueError, match=r"`num_steps` .* function is traced, s"):
+            traced(3)
+        with pytest.raises(ValueError, match="must not be the inputs themselves"):
+            jax.jit(lambda x: explain(PARAMS, x, baselines=x))(INPUTS)
         for wrong in (np.zeros(4, np.float32), np.zeros((2, 3, 5), np.float32)):
             with pytest.raises(
                 ValueError, match=r"`baselines` \(of shape .* must broa"

@@ -131,12 +131,25 @@ class SmoothGradTest(chex.TestCase):
         actual = explain(jnp.asarray(INPUTS, jnp.bfloat16))
         chex.assert_type(actual, jnp.float32)
 
+    def test_a_traced_sigma_is_the_same_sigma(self):
+        run = jax.jit(lambda sigma: explain(sigma=sigma))
+        for sigma in (0.25, 0.5):
+            np.testing.assert_allclose(run(sigma), explain(sigma=sigma), rtol=1e-5)
+        constant = jnp.asarray(0.5)
+        actual = jax.jit(lambda: explain(sigma=constant))()
+        np.testing.assert_allclose(actual, explain(sigma=0.5), rtol=1e-5)
+        with pytest.raises(ValueError, match=r"`sigma` \(=-0.5\) must be at least 0"):
+            jax.jit(lambda: explain(sigma=-0.5 * np.ones(())))()
+
     def test_values_out_of_range_are_refused(self):
         for sigma in (-0.1, float("nan")):
             with pytest.raises(ValueError, match=r"`sigma` \(=.*\) must be at least 0"):
                 explain(sigma=sigma)
         with pytest.raises(ValueError, match=r"`num_samples` \(=0\) must be at least"):
             explain(num_samples=0)
+        traced = jax.jit(lambda count: explain(num_samples=count))
+        with pytest.raises(ValueError, match=r"`num_samples` \(=.*\) must be a whole"):
+            traced(3)
         with pytest.raises(ValueError, match="`key` must be a typed key"):
             explain(key=jax.random.PRNGKey(0))
 

@@ -135,6 +135,39 @@ def test_constant_fill_is_a_scalar_or_one_value_a_channel():
         ops.constant_fill(KEY, inputs, value=jnp.zeros(3))
 
 
+@pytest.mark.parametrize("convert", [lambda v: v, np.asarray, jnp.asarray])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_constant_that_is_no_number_of_whole_inputs_is_refused(convert, inside):
+    """0.5 would become 0, and 300 in a byte 44: another fill than the one asked for."""
+    wrap = jax.jit if inside else lambda function: function
+    for dtype, value in (
+        (jnp.int32, 0.5),
+        (jnp.uint8, 300),
+        (jnp.uint8, -1),
+        (jnp.int32, float("nan")),
+        (bool, 2),
+    ):
+        inputs, given = jnp.zeros((2, 3), dtype), convert(value)
+        fill = lambda x, given=given: ops.constant_fill(KEY, x, value=given)
+        message = f"must be numbers of the inputs' {inputs.dtype}"
+        with pytest.raises(ValueError, match=message):
+            wrap(fill)(inputs)
+    for dtype, value in ((jnp.int32, 103), (jnp.uint8, 255.0), (bool, True)):
+        inputs, given = jnp.zeros((2, 3), dtype), convert(value)
+        fill = lambda x, given=given: ops.constant_fill(KEY, x, value=given)
+        filled = wrap(fill)(inputs)
+        assert filled.dtype == dtype
+        np.testing.assert_array_equal(filled, np.full((2, 3), value, dtype))
+
+
+def test_a_traced_constant_for_whole_inputs_must_be_of_a_whole_dtype():
+    tokens = jnp.zeros((2, 3), jnp.int32)
+    fill = jax.jit(lambda value: ops.constant_fill(KEY, tokens, value=value))
+    np.testing.assert_array_equal(fill(7), np.full((2, 3), 7))
+    with pytest.raises(ValueError, match="must be numbers of the inputs' int32"):
+        fill(7.0)
+
+
 def test_per_example_gives_each_example_its_own_key():
     keys, inputs = jax.random.split(KEY, 4), images()
     values = ops.per_example(half_noise)(keys, inputs)
@@ -218,6 +251,12 @@ def test_keys_whose_draws_depend_on_the_batch_are_refused(kind):
 def test_key_errors_name_the_rule():
     with pytest.raises(ValueError, match=r"`key` must be a typed key.*uint32 \[2\]"):
         NOISE(jax.random.PRNGKey(0), images())
+    with pytest.raises(ValueError, match=r"`key` \(=0\) must be a typed key, `jax"):
+        NOISE(0, images())
+    with pytest.raises(ValueError, match=r"`key` \(shaped \[4, 1\]\) must be one key"):
+        NOISE(jax.random.split(KEY, (4, 1)), images())
+    with pytest.raises(ValueError, match=r"`key` \(shaped \[2\]\) must be .* \[4\]"):
+        ops.per_example(lambda key, x: x)(jax.random.split(KEY, 2), images())
     with pytest.raises(ValueError, match=r"`key` \(shaped \[3\]\) must be .* \[4\]"):
         NOISE(jax.random.split(KEY, 3), images())
 

@@ -6,6 +6,7 @@ what the attributions add up to, f(x) − f(b); therefore it has no default.
 """
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ def integrated_gradients(
       inputs: float [B, ...].
       targets: integer [B], the classes explained.
       baselines: float, broadcastable to the shape of `inputs`, in the same units.
-      num_steps: N, the number of points on the path, at least 1.
+      num_steps: N, the number of points on the path, at least 1; static.
       score_fn: (logits, targets) -> [B]; see `scores`.
       chunk_size: points evaluated at once, at least 1. None is 1, which needs the
         least memory; an accelerator that one batch does not fill wants more.
@@ -59,18 +60,20 @@ def integrated_gradients(
 
     Raises:
       AssertionError: as `input_gradient`.
-      ValueError: if `num_steps` or `chunk_size` is less than 1, or if the baselines do
-        not broadcast to the inputs.
+      ValueError: if `num_steps` or `chunk_size` is less than 1 or traced, or if the
+        baselines do not broadcast to the inputs or are the inputs themselves.
 
     Source: Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", ICML
       2017; here with the midpoint rule. On ReLU networks the error falls like 1/N, and
       the left end of each step, a common default, is the worst choice.
     """
-    if num_steps < 1:
-        raise ValueError(f"`num_steps` (={num_steps}) must be at least 1.")
-    chunk_size = 1 if chunk_size is None else chunk_size
-    if chunk_size < 1:
-        raise ValueError(f"`chunk_size` (={chunk_size}) must be at least 1.")
+    num_steps = checked_count("num_steps", num_steps)
+    chunk_size = checked_count("chunk_size", 1 if chunk_size is None else chunk_size)
+    if baselines is inputs:
+        raise ValueError(
+            "`baselines` must not be the inputs themselves: the map of an input that "
+            "is its own baseline is 0 everywhere."
+        )
     baselines = ops.at_least_float32(broadcast_baselines(baselines, inputs))
     gradient = functools.partial(
         gradients.input_gradient, predict_fn, targets=targets, score_fn=score_fn
@@ -97,6 +100,31 @@ def integrated_gradients(
         total, values = jax.lax.optimization_barrier((total, values))
     mean_gradient = jnp.asarray(total / num_steps, baselines.dtype)
     return (ops.at_least_float32(inputs) - baselines) * mean_gradient
+
+
+def checked_count(name: str, count: int) -> int:
+    """How often an unrolled loop runs.
+
+    Args:
+      name: of the argument.
+      count: at least 1, known when the function is traced.
+
+    Returns:
+      it, as an int.
+
+    Raises:
+      ValueError: if it is less than 1, no whole number, or traced.
+    """
+    try:
+        checked = operator.index(count)
+    except TypeError as error:
+        raise ValueError(
+            f"`{name}` (={count}) must be a whole number that is known when the "
+            "function is traced, since the loop is unrolled."
+        ) from error
+    if checked < 1:
+        raise ValueError(f"`{name}` (={count}) must be at least 1.")
+    return checked
 
 
 def broadcast_baselines(baselines: Array | float, inputs: Array) -> Array:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
+from xguide_jax.attributions import integrated
 from xguide_jax.types import Array, PredictFn, PRNGKey
 
 # (predict_fn, inputs, targets) -> attributions [B, ...], everything else bound.
@@ -23,7 +24,7 @@ def smooth_grad(
     targets: Array,
     *,
     key: PRNGKey,
-    sigma: float,
+    sigma: float | Array,
     num_samples: int,
 ) -> Array:
     """Mean attribution over copies of the input with Gaussian noise.
@@ -41,23 +42,24 @@ def smooth_grad(
       inputs: float [B, ...].
       targets: integer [B], the classes explained.
       key: one typed key, or one for each example, [B].
-      sigma: standard deviation of the noise in units of the inputs, at least 0.
-      num_samples: S, at least 1.
+      sigma: standard deviation of the noise in units of the inputs, at least 0; may be
+        traced, so that one program serves many.
+      num_samples: S, at least 1; static.
 
     Returns:
       Shaped like the explainer's result, float32 or wider.
 
     Raises:
-      ValueError: if `sigma` is negative, `num_samples` less than 1, or the key not as
-        `ops.example_keys` takes it.
+      ValueError: if `sigma` is negative (one that is traced is not looked at),
+        `num_samples` less than 1 or traced, or the key not as `ops.example_keys` takes
+        it.
 
     Source: Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017. The mean
       of the maps, not of their squares.
     """
-    if not sigma >= 0:
+    if not isinstance(sigma, jax.core.Tracer) and not float(sigma) >= 0:
         raise ValueError(f"`sigma` (={sigma}) must be at least 0.")
-    if num_samples < 1:
-        raise ValueError(f"`num_samples` (={num_samples}) must be at least 1.")
+    num_samples = integrated.checked_count("num_samples", num_samples)
     keys = ops.example_keys(key, inputs.shape[0])
     total: Array | float = 0.0
     values = inputs

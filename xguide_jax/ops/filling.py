@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from xguide_jax.ops import precision
 from xguide_jax.types import Array, FillFn, PRNGKey
@@ -31,6 +32,10 @@ def example_keys(key: PRNGKey, batch_size: int) -> PRNGKey:
       ValueError: if the key is not typed, if it is neither [] nor [B], or if it is of
         an rbg kind, whose draws under `vmap` depend on the other examples' keys.
     """
+    if not isinstance(key, jax.Array):
+        raise ValueError(
+            f"`key` (={key!r}) must be a typed key, `jax.random.key(seed)`."
+        )
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise ValueError(
             "`key` must be a typed key, `jax.random.key(seed)`; "
@@ -93,6 +98,7 @@ def uniform_range_fill(
       float, shaped and typed like `inputs`.
 
     Raises:
+      AssertionError: if the inputs are not float.
       ValueError: if `axes` is empty, names the batch axis or one that is not there, or
         as `example_keys`.
 
@@ -124,6 +130,7 @@ def mean_fill(key: PRNGKey, inputs: Array, *, axes: int | Sequence[int]) -> Arra
       float, shaped and typed like `inputs`; summed in float32 or wider.
 
     Raises:
+      AssertionError: if the inputs are not float.
       ValueError: if `axes` is empty, names the batch axis or one that is not there.
 
     Source: the mean masking of the code published with Ismail, Corrada Bravo, Feizi,
@@ -142,15 +149,20 @@ def constant_fill(key: PRNGKey, inputs: Array, *, value: float | Array) -> Array
     Args:
       key: not used, any key.
       inputs: [B, ...].
-      value: a scalar, or an array broadcast to the inputs (one value a channel, [C]).
+      value: a scalar, or an array broadcast to the inputs (one value a channel, [C]);
+        whole numbers within their range where the inputs are whole numbers (token ids,
+        bytes).
 
     Returns:
       shaped and typed like `inputs`.
 
     Raises:
-      ValueError: if `value` does not broadcast to the inputs' shape.
+      ValueError: if `value` does not broadcast to the inputs' shape, or is no number of
+        a whole dtype; a traced value must then be of a whole dtype itself.
     """
     del key  # deterministic
+    if not jnp.issubdtype(inputs.dtype, jnp.floating):
+        _check_whole(value, inputs.dtype)
     return jnp.broadcast_to(jnp.asarray(value).astype(inputs.dtype), inputs.shape)
 
 
@@ -189,3 +201,15 @@ def _checked_axes(axes: int | Sequence[int], rank: int) -> tuple[int, ...]:
             "axis 0 is the batch, and examples do not share values."
         )
     return checked
+
+
+def _check_whole(value: float | Array, dtype: np.dtype) -> None:
+    """Refuses what a conversion to a whole dtype would cut off or wrap around."""
+    if isinstance(value, jax.core.Tracer):
+        fits = not jnp.issubdtype(value.dtype, jnp.floating)
+    else:
+        exact = np.asarray(value)
+        with np.errstate(invalid="ignore"):
+            fits = np.array_equal(exact.astype(dtype).astype(np.float64), exact)
+    if not fits:
+        raise ValueError(f"`value` (={value}) must be numbers of the inputs' {dtype}.")
