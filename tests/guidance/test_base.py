@@ -1,4 +1,13 @@
-"""Terms from functions, and terms from terms."""
+"""Terms from functions, and terms from terms.
+
+This file is also a program: devices that wait for each other for ever would take the
+other tests with them.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
 
 import core_terms
 import jax
@@ -94,6 +103,39 @@ def test_a_weight_that_is_not_finite_is_refused(weight):
         guidance.scale(counting(), weight)
 
 
+def sweep_of(scaled):
+    """The loss of a term that is built in a compiled function, by its weight."""
+    return jax.jit(lambda weight: scaled(weight).apply((), (), context()).loss)
+
+
+def test_a_weight_that_is_data_is_compiled_once_for_a_sweep():
+    traces = []
+
+    def loss_fn(context):
+        traces.append(None)
+        return LOSS, WEIGHT
+
+    term = guidance.stateless(loss_fn)
+    loss = sweep_of(lambda weight: guidance.scale(term, weight))
+    for weight in (0.0, 0.5, 2.0):
+        np.testing.assert_array_equal(loss(jnp.float32(weight)), weight * LOSS)
+    assert len(traces) == 1
+    assert np.isnan(loss(jnp.float32(jnp.nan))).all()  # the step is skipped
+    eager = guidance.scale(term, jnp.float32(0.5)).apply((), (), context()).loss
+    np.testing.assert_array_equal(eager, 0.5 * LOSS)
+
+
+@pytest.mark.parametrize("kind", [jnp.float32, np.float32])
+def test_a_concrete_array_is_refused_as_a_number_is(kind):
+    with pytest.raises(ValueError, match=r"^`weight` \(=nan\) must be finite\.$"):
+        guidance.scale(counting(), kind(jnp.nan))
+    message = r"^`weight` of shape \(3,\) must be one number"
+    with pytest.raises(ValueError, match=message):
+        guidance.scale(counting(), kind(1) * LOSS)
+    with pytest.raises(ValueError, match=message):
+        sweep_of(lambda weight: guidance.scale(counting(), weight))(LOSS)
+
+
 def test_every_third_step_counts_and_the_others_keep_the_state():
     term = guidance.every_k_steps(counting(), 3)
     apply = jax.jit(lambda state, step: term.apply(jnp.ones(()), state, context(step)))
@@ -136,3 +178,118 @@ def test_between_its_steps_a_term_leaves_unguided_gradients():
 def test_a_period_below_one_is_refused(k):
     with pytest.raises(ValueError, match=rf"^`k` \(={k}\) must be at least 1\.$"):
         guidance.every_k_steps(counting(), k)
+
+
+def conditionals_in(term, *, axis_name="devices", synchronised=False):
+    """Whether a step with this term has a branch."""
+    apply_fn, params, model_state = testing.smooth_network(
+        jax.random.key(0),
+        batch_norm=synchronised,
+        axis_name=axis_name if synchronised else None,
+    )
+    batch = core_terms.uneven_batch(8)
+    state = training.init_train_state(
+        jax.random.key(2), params, model_state, {"a": term}, optax.identity(), batch
+    )
+    objective = training.make_objective(apply_fn, {"a": term}, axis_name=axis_name)
+    if axis_name is not None:
+        batch = jax.tree.map(lambda x: x.reshape(2, 4, *x.shape[1:]), batch)
+        lift = jax.vmap(
+            lambda b: objective(state.params, state, b)[0], axis_name=axis_name
+        )
+    else:
+        lift = lambda b: objective(state.params, state, b)[0]
+    return " cond[" in str(jax.make_jaxpr(lift)(batch))
+
+
+def test_only_a_term_with_collectives_is_computed_between_its_steps():
+    every = lambda term: guidance.every_k_steps(term, 2)
+    robust = every(core_terms.robust_explanation(slack=0.05))
+    assert not conditionals_in(robust)
+    assert conditionals_in(robust, axis_name=None)
+    energy = every(core_terms.grad_cam_energy())
+    assert conditionals_in(energy)
+    # Passes in train mode ask the other devices for their statistics.
+    noisy = every(core_terms.saliency_guided())
+    assert conditionals_in(noisy)
+    assert not conditionals_in(noisy, synchronised=True)
+    assert conditionals_in(energy, synchronised=True)  # explains in eval mode
+
+
+def test_a_term_between_its_steps_has_no_annotated_example():
+    """So that a log leaves the step out of the mean: 1 must not become 0.25."""
+    term = guidance.every_k_steps(guidance.stateless(lambda c: (LOSS, WEIGHT)), 4)
+    batch = {"inputs": jnp.ones((3, 2)), "labels": jnp.array([0, 1, 1])}
+    for step, count in ((4, 2), (5, 0)):
+        _, (_, metrics) = training.guidance_loss(
+            lambda params, state, x, **named: (ModelOutput(x), state),
+            {"a": term}, {"model": ()}, (), {}, batch,
+            step=step, key=jax.random.key(0),
+        )  # fmt: skip
+        assert metrics["a/annotated"] == count
+
+
+def six_terms():
+    """Every second step, six terms in each of which the devices meet."""
+    terms = {
+        "robust": core_terms.robust_explanation(slack=0.05),
+        "stricter": core_terms.robust_explanation(slack=0.0),
+        "prior": core_terms.saliency_prior(rate=0.3),
+        "slower": core_terms.saliency_prior(rate=0.1),
+        "guided": core_terms.saliency_guided(),
+        "frozen": core_terms.saliency_guided(frozen_teacher=True),
+    }
+    return {name: guidance.every_k_steps(term, 2) for name, term in terms.items()}
+
+
+def four_steps(how, *, axis_name="devices"):
+    """Parameters and metrics after each of four steps on eight devices, or on one."""
+    apply_fn, params, model_state = testing.smooth_network(
+        jax.random.key(0), batch_norm=True, axis_name=axis_name
+    )
+    optimizer = optax.sgd(0.05)
+    batch, terms = core_terms.uneven_batch(16), six_terms()
+    state = training.init_train_state(
+        jax.random.key(2), params, model_state, terms, optimizer, batch
+    )
+    step = training.make_train_step(apply_fn, terms, optimizer, axis_name=axis_name)
+    lifted = training.data_parallel(step, how=how) if axis_name else jax.jit(step)
+    history = []
+    for _ in range(4):
+        state, metrics = lifted(state, batch)
+        history.append((state.params, state.guidance_state, metrics))
+    return history
+
+
+def test_devices_do_not_wait_for_each_other_in_a_branch():
+    here = pathlib.Path(__file__).parent
+    paths = [str(here), str(here.parents[1]), os.environ.get("PYTHONPATH", "")]
+    flags = "--xla_force_host_platform_device_count=8"
+    program = subprocess.run(
+        [sys.executable, __file__],
+        env={
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
+            "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+            "PYTHONPATH": os.pathsep.join(paths),
+        },
+        timeout=240,
+        capture_output=True,
+        text=True,
+    )
+    assert program.returncode == 0, program.stdout + program.stderr
+
+
+def main():
+    alone = four_steps("jit", axis_name=None)
+    for how in ("pmap", "shard_map"):
+        for number, (many, one) in enumerate(zip(four_steps(how), alone, strict=True)):
+            counts = [many[2][f"{name}/annotated"] for name in six_terms()]
+            assert all(counts) if number % 2 == 0 else not any(counts), counts
+            for a, b in zip(jax.tree.leaves(many), jax.tree.leaves(one), strict=True):
+                np.testing.assert_allclose(a, b, atol=2e-4, rtol=1e-4)
+
+
+if __name__ == "__main__":
+    main()
