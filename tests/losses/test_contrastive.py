@@ -519,3 +519,29 @@ def test_shapes_must_agree():
         )
     with pytest.raises(AssertionError, match="rank"):
         losses.region_contrastive_triplet(*[jnp.ones(2)] * 3, margin=0.5)
+
+
+@pytest.mark.parametrize("sizes", [(1e20, 1e20, 1e20), (1e36, 1.0, 1e-36)])
+@pytest.mark.parametrize("invert", [False, True])
+def test_vectors_of_any_size_have_the_value_of_their_directions(sizes, invert):
+    """Norms of 1e20 overflow in float32 and of 1e-20 vanish; a cosine knows neither."""
+    directions = [[[0.8, 0.1]], [[0.2, 0.7]], [[0.5, 0.4]]]
+    sizes = [1 / size if invert else size for size in sizes]
+    vectors = [np.float32(v) for v in directions]
+    scaled = [np.float32(size) * v for size, v in zip(sizes, vectors, strict=True)]
+    for loss in (
+        functools.partial(losses.region_contrastive, temperature=TAU),
+        functools.partial(losses.region_contrastive_batch, temperature=TAU),
+        functools.partial(losses.region_contrastive_triplet, margin=0.5),
+    ):
+        np.testing.assert_allclose(loss(*scaled), loss(*vectors), rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-9, 1e-20])
+def test_the_gradient_of_vectors_of_any_size_is_that_of_their_directions(size):
+    directions = tuple(np.float32([v]) for v in ([0.8, 0.1], [0.2, 0.7], [0.5, 0.4]))
+    total = lambda *v: jnp.sum(losses.region_contrastive(*v, temperature=TAU))
+    gradient = jax.jit(jax.grad(total, (0, 1, 2)))
+    found = gradient(*[np.float32(size) * v for v in directions])
+    for slope, expected in zip(found, gradient(*directions), strict=True):
+        np.testing.assert_allclose(slope * np.float32(size), expected, rtol=1e-4)

@@ -156,3 +156,33 @@ def test_maps_must_be_float_with_more_than_a_batch_axis(normalise):
 def test_epsilon_must_not_be_negative(epsilon):
     with pytest.raises(ValueError, match=r"`epsilon` \(=.*\) must not be negative"):
         ops.min_max_normalise(random_maps(), epsilon=epsilon)
+
+
+rescale = jax.jit(lambda values: ops.rescale_extremes(values, axis=(1, 2)))
+
+
+def test_ordinary_values_keep_every_bit_when_extremes_are_rescaled():
+    rng = np.random.default_rng(0)
+    for size in (1.0, 1e8, 1e-8):
+        values = np.float32(size * rng.normal(size=(3, 4, 5)))
+        np.testing.assert_array_equal(rescale(values), values)
+    zeros = np.zeros((1, 2, 3), np.float32)
+    np.testing.assert_array_equal(rescale(zeros), zeros)
+
+
+@pytest.mark.parametrize("size", [2.0**126, 2.0**60, 2.0**-60, 2.0**-125])
+def test_extremes_are_rescaled_by_a_power_of_two(size):
+    """Each example by its own, and every ratio as it was."""
+    values = np.float32([[[1.5, -0.75, 0.0]], [[1.0, 2.0, 0.5]]])
+    found = np.asarray(rescale(values * np.float32([size, 1]).reshape(2, 1, 1)))
+    np.testing.assert_array_equal(found[1], values[1])
+    np.testing.assert_array_equal(found[0] / found[0].max(), values[0] / 1.5)
+    assert 0.25 <= found[0].max() <= 4
+    slope = jax.grad(lambda v: rescale(v)[0, 0, 0])(values * np.float32(size))
+    np.testing.assert_array_equal(slope[0, 0, 0] * size, found[0, 0, 0] / 1.5)
+
+
+def test_what_is_not_finite_stays_so_when_extremes_are_rescaled():
+    for bad in (np.inf, -np.inf, np.nan):
+        found = rescale(np.float32([[[1.0, bad]]]))
+        np.testing.assert_array_equal(found, [[[1.0, bad]]])

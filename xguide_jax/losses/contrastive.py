@@ -16,9 +16,6 @@ import jax.numpy as jnp
 from xguide_jax import ops
 from xguide_jax.types import Array
 
-# A vector shorter than this is divided by this; below it a direction means nothing.
-_SHORTEST = 1e-8
-
 
 def region_contrastive(
     object_features: Array,
@@ -152,11 +149,11 @@ def _directions(*features: Array) -> list[Array]:
     """Each vector over its norm; zero vectors stay zero and get no gradient."""
     chex.assert_rank(features, 2)
     chex.assert_equal_shape(features)
-    vectors = [ops.at_least_float32(vector) for vector in features]
+    # A square of 1e20 is infinite in float32, and one of 1e-20 is 0.
+    vectors = [ops.rescale_extremes(vector, axis=-1) for vector in features]
     norms = [ops.safe_norm(vector, axis=-1)[:, None] for vector in vectors]
-    # Divided by the shortest, a vector of zeros would have a gradient of 1e8.
     return [
-        ops.safe_divide(vector, jnp.where(norm > 0, jnp.maximum(norm, _SHORTEST), 0.0))
+        ops.safe_divide(vector, norm)
         for vector, norm in zip(vectors, norms, strict=True)
     ]
 

@@ -18,10 +18,9 @@ from xguide_jax.ops.normalising import (
     min_max_normalise,
     normalise_by_max,
     normalise_by_max_magnitude,
+    rescale_extremes,
 )
-from xguide_jax.ops.precision import (
-    at_least_float32,
-)
+from xguide_jax.ops.precision import at_least_float32
 from xguide_jax.ops.ranking import (
     magnitude_of_mean,
     mean_magnitude,
@@ -43,13 +42,8 @@ from xguide_jax.ops.regions import (
     masked_pool,
     rasterise_boxes,
 )
-from xguide_jax.ops.selecting import (
-    bottom_k_mask,
-    top_k_mask,
-)
-from xguide_jax.ops.thresholding import (
-    balanced_threshold,
-)
+from xguide_jax.ops.selecting import bottom_k_mask, top_k_mask
+from xguide_jax.ops.thresholding import balanced_threshold
 
 __all__ = (
     "area_resize",
@@ -76,6 +70,7 @@ __all__ = (
     "random_rank",
     "rasterise_boxes",
     "replace",
+    "rescale_extremes",
     "safe_divide",
     "safe_norm",
     "signed_channel_mean",

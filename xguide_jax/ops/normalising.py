@@ -85,6 +85,36 @@ def min_max_normalise(maps: Array, *, epsilon: float = 0.0) -> Array:
     return jnp.where((maps == high) & (span > 0), 1.0, quotient)
 
 
+def rescale_extremes(values: Array, *, axis: int | tuple[int, ...]) -> Array:
+    """Values whose sums and squares neither overflow nor vanish, else the same ones.
+
+    Where the largest magnitude along the axes lies outside of 1e-9 to 1e9, the values
+    times the power of two that brings it to about 1: exactly the same ratios. Others
+    keep every bit. For functions that know no scale; gradients flow, the factor is a
+    constant.
+
+    Args:
+      values: float [...].
+      axis: the axes that share a factor.
+
+    Returns:
+      float, shaped like `values`, float32 or wider. What is not finite stays so.
+
+    Raises:
+      AssertionError: if the values are not float.
+    """
+    chex.assert_type(values, float)
+    values = precision.at_least_float32(values)
+    limits = jnp.finfo(values.dtype)
+    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(values)), axis=axis, keepdims=True)
+    _, exponent = jnp.frexp(largest)
+    ordinary = (jnp.abs(exponent) <= 30) | ~jnp.isfinite(largest)
+    # 2 ** -127 would be subnormal, which devices take for 0.
+    exponent = jnp.clip(-exponent, limits.minexp, limits.maxexp - 1)
+    one = jnp.ones_like(largest)
+    return values * jnp.where(ordinary, one, jnp.ldexp(one, exponent))
+
+
 def _over_largest(maps: Array, largest: Array) -> Array:
     """Maps / largest; 1 or -1 exactly at the largest cell, 0 where nothing is above 0.
 
