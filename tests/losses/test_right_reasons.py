@@ -44,7 +44,8 @@ def test_one_mask_serves_all_channels():
 
 
 def test_the_gradient_is_twice_the_marked_attributions(x64):
-    attributions, irrelevant = np.random.default_rng(1).normal(size=(2, 2, 5))
+    rng = np.random.default_rng(1)
+    attributions, irrelevant = rng.normal(size=(2, 5)), rng.uniform(size=(2, 5))
     loss = jax.jit(lambda a: losses.right_for_right_reasons(a, irrelevant))
     gradient = jax.grad(lambda a: jnp.sum(loss(a)))(attributions)
     np.testing.assert_allclose(gradient, 2 * irrelevant**2 * attributions, rtol=1e-12)
@@ -64,7 +65,7 @@ def test_the_gradient_of_outside_energy_passes_through_the_maximum(x64):
 
 def test_outside_energy_knows_neither_scale_nor_sign(x64):
     rng = np.random.default_rng(2)
-    attributions, region = rng.normal(size=(2, 2, 3, 4))
+    attributions, region = rng.normal(size=(2, 3, 4)), rng.uniform(size=(2, 3, 4))
     loss = losses.outside_energy(attributions, region)
     np.testing.assert_allclose(
         losses.outside_energy(-7 * attributions, region), loss, rtol=1e-12
@@ -88,3 +89,12 @@ def test_shapes_must_fit():
         losses.right_for_right_reasons(jnp.ones((2, 3)), jnp.ones(3))
     with pytest.raises(AssertionError, match="broadcast"):
         losses.right_for_right_reasons(jnp.ones((2, 1)), jnp.ones((2, 3)))
+
+
+def test_marks_of_a_mask_of_255_are_refused():
+    mask = jnp.array([[[255.0], [0.0]]])
+    message = r"^`irrelevant`\[0, 0, 0\] \(=-254.0\) must lie in \[0, 1\]"
+    with pytest.raises(ValueError, match=message):
+        losses.right_for_right_reasons(jnp.ones((1, 2, 1)), 1 - mask)
+    right = losses.right_for_right_reasons(jnp.ones((1, 2, 1)), mask == 0)
+    np.testing.assert_array_equal(right, [1.0])

@@ -179,3 +179,13 @@ def test_shapes_must_agree():
         )
     with pytest.raises(AssertionError, match="shape"):
         losses.imputation_l1(jnp.ones((1, 2, 2)), jnp.ones((1, 2, 3)))
+
+
+@pytest.mark.parametrize("bad", [255, 0.5, np.nan, -2])
+def test_signs_that_are_none_are_refused(bad):
+    annotations = np.array([[[1.0, -1.0], [0.0, bad]]])
+    message = r"^`annotations`\[0, 1, 1\] \(=.*\) must be -1, 0 or 1"
+    with pytest.raises(ValueError, match=message):
+        losses.robust_error(MAPS, annotations, threshold=0.5)
+    with pytest.raises(ValueError, match=message):
+        losses.robust_explanation(MAPS, annotations, threshold=0.5, slack=0.1)

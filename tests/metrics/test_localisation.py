@@ -201,12 +201,38 @@ def test_shapes_must_agree(metric):
         metric(jnp.ones((3, 4)), jnp.ones((3, 4)))
 
 
-def test_a_share_of_a_half_is_not_inside_for_the_pointing_game():
-    # Coarse cells that a region covers in part count where it covers more than half.
-    maps = jnp.array([[[3.0, 1.0]]] * 5)
-    share = jnp.array([[[s, 1.0]] for s in (0.25, 0.5, 0.51, 0.75, 1.0)])
-    found = metrics.pointing_game(maps, share)
-    np.testing.assert_array_equal(found, [0.0, 0.0, 1.0, 1.0, 1.0])
-    # A region that covers no cell by more than half is empty, and so has no answer.
-    nowhere = metrics.pointing_game(maps[:2], share[:2].at[:, :, 1].set(0.5))
-    np.testing.assert_array_equal(nowhere, [np.nan, np.nan])
+REGION_METRICS = {
+    "energy": metrics.energy_pointing_game,
+    "pointing": metrics.pointing_game,
+    "iou": functools.partial(metrics.iou, threshold=0.5),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REGION_METRICS))
+@pytest.mark.parametrize("bad", [255, -1, 1.5, np.nan])
+def test_a_region_that_holds_no_shares_is_refused(name, bad):
+    with pytest.raises(ValueError, match=r"^`region`\[0, 0, 0\] .* lie in \[0, 1\]"):
+        REGION_METRICS[name](ATTRIBUTIONS, bad * REGION)
+
+
+def test_signs_that_are_none_are_refused():
+    with pytest.raises(ValueError, match=r"^`annotations`\[0, 0, 0\] .*-1, 0 or 1"):
+        metrics.explanation_precision_recall(ATTRIBUTIONS, 255 * REGION, threshold=0.5)
+
+
+def test_cells_up_to_one_half_are_outside_to_the_pointing_game():
+    """The peak on a share of 1/2 misses; a region of such shares alone is none."""
+    maps = np.array([[[1.0, 0.2]], [[0.2, 1.0]], [[1.0, 0.2]]], np.float32)
+    region = np.array([[[0.5, 0.6]], [[0.5, 0.6]], [[0.5, 0.3]]], np.float32)
+    found = metrics.pointing_game(maps, region)
+    np.testing.assert_array_equal(found, [0.0, 1.0, np.nan])
+    found = metrics.iou(maps, region, threshold=0.5)
+    np.testing.assert_array_equal(found, [0.0, 1.0, np.nan])
+
+
+@pytest.mark.parametrize("size", [1e38, 1e-30])
+def test_the_energy_of_maps_of_any_size(size):
+    maps = np.float32(size) * ATTRIBUTIONS
+    np.testing.assert_allclose(
+        metrics.energy_pointing_game(maps, REGION), [0.75], rtol=1e-6
+    )

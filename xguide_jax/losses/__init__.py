@@ -16,6 +16,7 @@ from xguide_jax.losses.contrastive import (
 )
 from xguide_jax.losses.localisation import (
     energy,
+    leaky_energy,
     masked_cross_entropy,
     pixel_cross_entropy,
     region_l1,
@@ -28,6 +29,7 @@ __all__ = (
     "energy",
     "imputation_l1",
     "kl_consistency",
+    "leaky_energy",
     "masked_cross_entropy",
     "outside_energy",
     "pixel_cross_entropy",

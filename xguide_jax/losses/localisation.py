@@ -3,6 +3,8 @@
 `A` is the map, `M` the region: 1 on the evidence and 0 elsewhere, or the share of a
 coarse cell that is covered. All follow their formula on any region: on an empty one
 some are 0 and some are not, and a term that guides a network leaves such rows out.
+Other values, such as those of a mask of 0 and 255, are refused where they are known,
+outside of `jit`; guidance terms see to them inside.
 """
 
 import chex
@@ -10,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
+from xguide_jax.ops import checking
 from xguide_jax.types import Array
 
 # The logarithm's value at 0, as binary cross-entropy has it in common frameworks.
@@ -31,6 +34,7 @@ def energy(attribution_map: Array, region: Array) -> Array:
       float [B] in [0, 1]; 1 for an empty region.
 
     Raises:
+      ValueError: if `region` is not in [0, 1], where its values are known.
       AssertionError: if the shapes differ or are not rank 3.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
@@ -39,9 +43,52 @@ def energy(attribution_map: Array, region: Array) -> Array:
       supplement was not available to check.
     """
     maps, region = _wide(attribution_map, region)
-    positive = jax.nn.relu(maps)
+    positive = jax.nn.relu(ops.rescale_extremes(maps, axis=(1, 2)))
     inside = jnp.sum(region * positive, axis=(1, 2))
     return 1 - ops.safe_divide(inside, jnp.sum(positive, axis=(1, 2)))
+
+
+def leaky_energy(attribution_map: Array, region: Array, *, leak: float = 0.5) -> Array:
+    """The energy outside a region, of a map whose negative part counts a little.
+
+    (1 − σ) / (1 + λ), σ = Σ M (A⁺ − λ² A⁻) / Σ (A⁺ + λ A⁻), with A⁺ = max(A, 0) and
+    A⁻ = max(−A, 0), in float32 or wider. Unchanged by a positive factor on the map.
+    For λ = 0 it is `energy`, for λ = 1 half of 1 − Σ M A / Σ |A|; for a map without a
+    negative entry it is `energy` / (1 + λ).
+
+    `energy` has no gradient in cells with A <= 0: a map without a positive entry, or
+    with none inside, stays as it is, and guiding by it leaves many such maps. Here the
+    negative cells inside are pushed up at any map, until they are positive: a map that
+    is 0 inside costs 1 / (1 + λ), and only positive cells inside cost less. Take signed
+    maps, `attributions.signed_grad_cam`: behind a ReLU nothing negative arrives.
+
+    Gradients flow into both arguments; the one of a cell with A = 0 is 0. So is that of
+    a map of zeros, and of a map that is negative throughout where the region is
+    constant: a loss that knows no scale cannot tell there where to go.
+
+    Args:
+      attribution_map: float [B, H, W], raw attributions, signed and of any scale.
+      region: float or bool [B, H, W], 1 on the evidence; a share in [0, 1] is allowed.
+      leak: λ, in [0, 1]; how much negative attribution counts.
+
+    Returns:
+      float [B] in [0, 1]; 0 where all attribution is positive and inside, 1 where all
+      is negative and inside, 1 / (1 + λ) for an empty region or a map of zeros.
+
+    Raises:
+      ValueError: if `leak` is outside [0, 1], or `region`, where its values are known.
+      AssertionError: if the shapes differ or are not rank 3.
+
+    Source: ours, after `energy`.
+    """
+    if not 0 <= leak <= 1:
+        raise ValueError(f"`leak` (={leak}) must lie in [0, 1].")
+    maps, region = _wide(attribution_map, region)
+    maps = ops.rescale_extremes(maps, axis=(1, 2))
+    positive, negative = jax.nn.relu(maps), jax.nn.relu(-maps)
+    inside = jnp.sum(region * (positive - leak**2 * negative), axis=(1, 2))
+    mass = jnp.sum(positive + leak * negative, axis=(1, 2))
+    return (1 - ops.safe_divide(inside, mass)) / (1 + leak)
 
 
 def region_l1(maps: Array, region: Array) -> Array:
@@ -58,6 +105,7 @@ def region_l1(maps: Array, region: Array) -> Array:
       float [B] in [0, 1]; for an empty region the mean of the map.
 
     Raises:
+      ValueError: if `region` is not in [0, 1], where its values are known.
       AssertionError: if the shapes differ or are not rank 3.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023, eq. 3, by their
@@ -83,6 +131,7 @@ def pixel_cross_entropy(maps: Array, region: Array) -> Array:
       float [B] in [0, 100], in nats; 0, with zero gradient, for an empty region.
 
     Raises:
+      ValueError: if `region` is not in [0, 1], where its values are known.
       AssertionError: if the shapes differ or are not rank 3.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023, eq. 4, their form of a loss
@@ -110,6 +159,7 @@ def masked_cross_entropy(maps: Array, annotations: Array) -> Array:
       float [B] in [0, 100], in nats; 0, with zero gradient, without annotated cells.
 
     Raises:
+      ValueError: if `annotations` are not -1, 0 or 1, where they are known.
       AssertionError: if the shapes differ or are not rank 3.
 
     Source: the HAICS baseline in the public code of RES (Gao et al., KDD 2022), with
@@ -117,7 +167,8 @@ def masked_cross_entropy(maps: Array, annotations: Array) -> Array:
       averaged over all cells first. The HAICS paper (Shen et al., CHI EA 2021) was not
       available to check.
     """
-    maps, targets = _wide(maps, annotations)
+    maps, targets = _same_shape(maps, annotations)
+    checking.check_signs("annotations", annotations)
     positive = (targets > 0).astype(maps.dtype)
     negative = (targets < 0).astype(maps.dtype)
     log_likelihood = positive * _clamped_log(maps) + negative * _clamped_log(1 - maps)
@@ -133,6 +184,12 @@ def _clamped_log(values: Array) -> Array:
 
 
 def _wide(maps: Array, region: Array) -> tuple[Array, Array]:
+    wide = _same_shape(maps, region)
+    checking.check_shares("region", region)
+    return wide
+
+
+def _same_shape(maps: Array, region: Array) -> tuple[Array, Array]:
     chex.assert_rank([maps, region], 3)
     chex.assert_equal_shape([maps, region])
     maps = ops.at_least_float32(maps)

@@ -8,6 +8,7 @@ import chex
 import jax.numpy as jnp
 
 from xguide_jax import ops
+from xguide_jax.ops import checking
 from xguide_jax.types import Array
 
 
@@ -27,6 +28,7 @@ def right_for_right_reasons(attributions: Array, irrelevant: Array) -> Array:
       float [B], at least 0, not normalised; 0 where nothing is marked irrelevant.
 
     Raises:
+      ValueError: if `irrelevant` is not in [0, 1], where its values are known.
       AssertionError: if the shapes do not fit.
 
     Source: Ross, Hughes, Doshi-Velez, "Right for the Right Reasons", IJCAI 2017, the
@@ -35,6 +37,7 @@ def right_for_right_reasons(attributions: Array, irrelevant: Array) -> Array:
     """
     chex.assert_equal_rank([attributions, irrelevant])
     chex.assert_is_broadcastable(irrelevant.shape, attributions.shape)
+    checking.check_shares("irrelevant", irrelevant)
     attributions = ops.at_least_float32(attributions)
     marked = irrelevant.astype(attributions.dtype) * attributions
     return jnp.sum(jnp.square(marked), axis=tuple(range(1, marked.ndim)))
@@ -56,6 +59,7 @@ def outside_energy(attributions: Array, region: Array) -> Array:
       region penalises all attributions.
 
     Raises:
+      ValueError: if `region` is not in [0, 1], where its values are known.
       AssertionError: if the shapes differ or are not rank 3.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
@@ -63,6 +67,7 @@ def outside_energy(attributions: Array, region: Array) -> Array:
     """
     chex.assert_rank([attributions, region], 3)
     chex.assert_equal_shape([attributions, region])
+    checking.check_shares("region", region)
     scaled = ops.normalise_by_max_magnitude(ops.at_least_float32(attributions))
     outside = 1 - region.astype(scaled.dtype)
     return jnp.sum(outside * jnp.square(scaled), axis=(1, 2))

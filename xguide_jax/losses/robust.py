@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
+from xguide_jax.ops import checking
 from xguide_jax.types import Array
 
 
@@ -33,7 +34,8 @@ def robust_explanation(
       float [B] in [0, 2]; 0, with zero gradient, without annotated cells.
 
     Raises:
-      ValueError: if `slack` is negative.
+      ValueError: if `slack` is negative, or `annotations` are not -1, 0 or 1, where
+        they are known.
       AssertionError: if the shapes differ or are not rank 3, or the threshold is not a
         scalar.
 
@@ -65,6 +67,7 @@ def robust_error(
       float [B], the sum of the errors, up to 2 a cell; float [B], the annotated cells.
 
     Raises:
+      ValueError: if `annotations` are not -1, 0 or 1, where they are known.
       AssertionError: if the shapes differ or are not rank 3, or the threshold is not a
         scalar.
 
@@ -72,6 +75,7 @@ def robust_error(
     """
     chex.assert_rank([maps, annotations], 3)
     chex.assert_equal_shape([maps, annotations])
+    checking.check_signs("annotations", annotations)
     maps = ops.at_least_float32(maps)
     threshold = jnp.asarray(threshold, maps.dtype)
     chex.assert_rank(threshold, 0)

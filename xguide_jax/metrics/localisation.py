@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
+from xguide_jax.ops import checking
 from xguide_jax.types import Array
 
 
@@ -31,6 +32,7 @@ def energy_pointing_game(maps: Array, region: Array) -> Array:
       float [B] in [0, 1]; NaN without positive attribution or with an empty region.
 
     Raises:
+      ValueError: if `region` is not in [0, 1], where its values are known.
       AssertionError: if the shapes differ or are not rank 3.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
@@ -38,7 +40,7 @@ def energy_pointing_game(maps: Array, region: Array) -> Array:
       counts a map without positive attribution as 0.
     """
     maps, region = _wide(maps, region)
-    positive = jax.nn.relu(maps)
+    positive = jax.nn.relu(ops.rescale_extremes(maps, axis=(1, 2)))
     inside = jnp.sum(region * positive, axis=(1, 2))
     total = jnp.sum(positive, axis=(1, 2))
     share = ops.safe_divide(inside, total)
@@ -60,6 +62,7 @@ def pointing_game(maps: Array, region: Array) -> Array:
       float [B] of 0 and 1; NaN for a constant map or an empty region.
 
     Raises:
+      ValueError: if `region` is not in [0, 1], where its values are known.
       AssertionError: if the shapes differ or are not rank 3.
     """
     maps, region = _wide(maps, region)
@@ -87,7 +90,8 @@ def iou(maps: Array, region: Array, *, threshold: float | Array) -> Array:
       float [B] in [0, 1]; NaN if the positive part is constant or the region empty.
 
     Raises:
-      ValueError: if `threshold` is outside [0, 1].
+      ValueError: if `threshold` or, where its values are known, `region` is outside
+        [0, 1].
       AssertionError: if the shapes differ or are not rank 3.
 
     Source: the public code of Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023, where a
@@ -124,14 +128,16 @@ def explanation_precision_recall(
       positive cells. All are NaN for a constant map.
 
     Raises:
-      ValueError: if `threshold` is outside [0, 1].
+      ValueError: if `threshold` is outside [0, 1], or `annotations` are not -1, 0 or
+        1, where they are known.
       AssertionError: if the shapes differ or are not rank 3.
 
     Source: the public code of RES (Gao et al., KDD 2022), where 1e-6 in every
       denominator makes undefined values 0.
     """
     _check_threshold(threshold)
-    maps, annotations = _wide(maps, annotations)
+    maps, annotations = _same_shape(maps, annotations)
+    checking.check_signs("annotations", annotations)
     marked, evidence = maps > threshold, annotations > 0
     count = functools.partial(jnp.sum, axis=(1, 2), dtype=maps.dtype)
     true_positives = count(marked & evidence)
@@ -157,6 +163,12 @@ def _varies(maps: Array) -> Array:
 
 
 def _wide(maps: Array, region: Array) -> tuple[Array, Array]:
+    wide = _same_shape(maps, region)
+    checking.check_shares("region", region)
+    return wide
+
+
+def _same_shape(maps: Array, region: Array) -> tuple[Array, Array]:
     chex.assert_rank([maps, region], 3)
     chex.assert_equal_shape([maps, region])
     maps = ops.at_least_float32(maps)

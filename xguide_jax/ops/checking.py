@@ -1,0 +1,91 @@
+"""Values of annotations: which are annotations, and who refuses those that are not.
+
+A region holds shares in [0, 1], signs are -1, 0 and 1. A mask stored as 0 and 255, a
+map of class ids or a label for "unknown" gives every formula a number, and a wrong one.
+Values that exist are refused; those inside `jit` can only be marked.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from xguide_jax.types import Array
+
+# Resizing may round a share to just above 1.
+_ROUNDING = 1e-6
+
+
+def is_share(values: Array) -> Array:
+    """Which entries lie in [0, 1], up to a rounding of 1e-6; NaN does not.
+
+    Args:
+      values: float [...].
+
+    Returns:
+      bool [...].
+    """
+    return (values >= -_ROUNDING) & (values <= 1 + _ROUNDING)
+
+
+def is_sign(values: Array) -> Array:
+    """Which entries are -1, 0 or 1.
+
+    Args:
+      values: float [...].
+
+    Returns:
+      bool [...].
+    """
+    return (values == 0) | (abs(values) == 1)
+
+
+def check_shares(name: str, values: Array, *, where: Array | None = None) -> None:
+    """Refuses a region whose values are not shares in [0, 1], where there are values.
+
+    Args:
+      name: of the argument, for the message.
+      values: float, int or bool [B, ...].
+      where: bool [B], the examples looked at; all if None.
+
+    Raises:
+      ValueError: for a value outside [0, 1] or NaN. Nothing traced is looked at.
+    """
+    _check(name, values, where, is_share, "lie in [0, 1]")
+
+
+def check_signs(name: str, values: Array, *, where: Array | None = None) -> None:
+    """Refuses signs other than -1, 0 and 1, where there are values.
+
+    Args:
+      name: of the argument, for the message.
+      values: float, int or bool [B, ...].
+      where: bool [B], the examples looked at; all if None.
+
+    Raises:
+      ValueError: for another value, or NaN. Nothing traced is looked at.
+    """
+    _check(name, values, where, is_sign, "be -1, 0 or 1")
+
+
+def _check(
+    name: str,
+    values: Array,
+    where: Array | None,
+    is_good: Callable[[Any], Any],
+    rule: str,
+) -> None:
+    if isinstance(values, jax.core.Tracer) or isinstance(where, jax.core.Tracer):
+        return
+    numbers = np.asarray(values)
+    bad = ~np.asarray(is_good(numbers.astype(np.float64)))
+    if where is not None:
+        bad &= np.asarray(where).reshape(-1, *[1] * (bad.ndim - 1))
+    if np.any(bad):
+        place = tuple(np.argwhere(bad)[0].tolist())
+        raise ValueError(
+            f"`{name}`{list(place)} (={numbers[place]}) must {rule}; "
+            "`data.region_from_labels` converts masks of 0 and 255, class ids and "
+            "void labels."
+        )
