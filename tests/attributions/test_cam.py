@@ -74,6 +74,14 @@ class HandComputedTest(chex.TestCase):
         )
         np.testing.assert_allclose(maps, np.full((1, 2, 2), 5))
 
+    def test_layer_cam_of_signed_features_drops_gradients_and_not_products(self):
+        # g_0 = (1, 0, 0, 3) and g_1 = (−2, 0, 0, −2): −1 · 1 and −4 · 3 stay, and the
+        # products of two negative numbers in the second channel do not come in.
+        maps = attributions.layer_cam(
+            linear_head, -FEATURES, np.array([0]), score_fn=score_fn
+        )
+        np.testing.assert_allclose(maps, [[[-1, 0], [0, -12]]])
+
 
 class LawsTest(chex.TestCase):
     def test_exact_behind_average_pooling_and_a_linear_head(self):

@@ -61,6 +61,19 @@ class SmoothGradTest(chex.TestCase):
         )
         np.testing.assert_allclose(jnp.mean(actual), 3.75, atol=0.1)
 
+    def test_the_copies_are_those_of_the_documented_keys(self):
+        """x + σ normal(fold_in(fold_in(key, i), s)): runs are repeated bit for bit."""
+        seen = []
+        attributions.smooth_grad(
+            lambda predict, x, y: seen.append(x) or x,
+            None, INPUTS, TARGETS, key=KEY, sigma=0.5, num_samples=2,
+        )  # fmt: skip
+        for sample, copies in enumerate(seen):
+            for row, copy in enumerate(copies):
+                key = jax.random.fold_in(jax.random.fold_in(KEY, row), sample)
+                noise = jax.random.normal(key, copy.shape)
+                np.testing.assert_allclose(copy, INPUTS[row] + 0.5 * noise, rtol=1e-6)
+
     def test_the_noise_is_gaussian(self):
         # At 0 the gradient of |x|² / 2 is the noise σ ε itself. Of 4096 draws the mean
         # has a standard deviation of 0.008 = σ / 64, the deviation one of 0.006 and

@@ -230,6 +230,25 @@ def test_other_convolutions_are_those_of_lax_and_keep_forward_mode(case):
     )
 
 
+def test_a_sharding_asked_for_is_left_to_lax():
+    mesh = jax.make_mesh((1,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
+    wanted = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("d"))
+    with jax.set_mesh(mesh):
+        place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        inputs, kernel = jax.device_put(image_and_kernel(3), place)
+
+        @jax.jit
+        def convolve(inputs):
+            return ops.conv_general_dilated(
+                inputs, kernel, (1, 1), "SAME",
+                dimension_numbers=NHWC, out_sharding=wanted,
+            )  # fmt: skip
+
+        output, tangent = jax.jvp(convolve, (inputs,), (inputs,))
+        assert output.sharding.spec == jax.sharding.PartitionSpec("d", None, None, None)
+        np.testing.assert_allclose(tangent, output, rtol=1e-6)  # linear
+
+
 def test_integers_are_convolved_by_lax():
     inputs, kernel = jnp.arange(18).reshape(1, 3, 3, 2), jnp.ones((2, 2, 2, 1), int)
     chex.assert_trees_all_equal(

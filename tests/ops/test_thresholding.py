@@ -143,3 +143,5 @@ def test_too_many_cells_are_refused():
         ValueError, match=r"`maps` \(=2097154 cells\) must have at most"
     ):
         jax.eval_shape(ops.balanced_threshold, maps, maps)
+    most = jax.ShapeDtypeStruct((2, 2**20), jnp.float32)
+    assert jax.eval_shape(ops.balanced_threshold, most, most).shape == ()
