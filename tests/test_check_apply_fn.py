@@ -246,6 +246,9 @@ BROKEN = {
         replacing(lambda a, r: a + r), "'hidden' by its clean value changes the logits",
     ),
     "half of it is replaced": (replacing(half), "'hidden' does not replace it"),
+    "all but a hundred-thousandth of it is replaced": (
+        replacing(lambda a, r: r + 1e-5 * (a - r)), "'hidden' does not replace it",
+    ),
     "a gradient past the replacement": (
         replacing(straight_through), "override of 'hidden' has no gradient",
     ),

@@ -246,6 +246,17 @@ def guided(loss_fn):
     return guidance.stateless(with_weight)
 
 
+def outside_of_boxes(context):
+    """A root of the saliency outside of the boxes: none is outside of a full one."""
+    valid = annotated(context) > 0
+    boxes = jnp.where(
+        valid[:, None, None], context.batch["boxes"], jnp.array([2.0, 1, 5, 4])
+    )
+    region = ops.rasterise_boxes(boxes, jnp.ones(boxes.shape[:2], bool), (6, 6))
+    context = context._replace(batch={**context.batch, "region": region})
+    return jnp.where(valid, root(map_sizes(context)[1]), 0.0), annotated(context)
+
+
 def nobody_said_which_rows_count(context):
     _, outside = map_sizes(context)
     return outside, jnp.any(context.batch["region"] > 0, axis=(1, 2))
@@ -297,6 +308,10 @@ BROKEN = {
     # A norm of what is 0 has no slope: nothing is outside of a full region.
     "NaN gradient on a full region": (
         guided(lambda inside, outside: root(outside)),
+        "region that covers the whole image, loss, state or gradient: not finite",
+    ),
+    "NaN gradient on a full box": (
+        guidance.stateless(outside_of_boxes),
         "region that covers the whole image, loss, state or gradient: not finite",
     ),
     "NaN gradient on an empty region": (
