@@ -115,6 +115,13 @@ def test_a_bad_constant_is_refused_inside_jit_as_outside(select, convert):
         jax.jit(lambda x: select(x, negative))(MAPS)
 
 
+@pytest.mark.parametrize("convert", [np.asarray, jnp.asarray])
+def test_a_bad_box_that_is_constant_is_refused_inside_jit_as_outside(convert):
+    boxes, valid = convert(BOXES[..., ::-1].copy()), convert(VALID)
+    with pytest.raises(ValueError, match=r"`boxes`\[0, 0\] .* must have x0 <= x1"):
+        jax.jit(lambda: ops.rasterise_boxes(boxes, valid, shape=(4, 4)))()
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.int32])
 def test_constants_of_other_dtypes_are_selected_inside_jit(dtype):
     scores = jnp.asarray(10 * MAPS).astype(dtype)

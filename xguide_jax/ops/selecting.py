@@ -145,8 +145,9 @@ def _refuse_nan(scores: Array, where: Array | None) -> None:
         nan = _isnan(scores)
         if where is not None:
             nan &= jnp.broadcast_to(where, scores.shape)
-        rows = np.asarray(jnp.any(nan, axis=range(1, scores.ndim)))
-    if np.any(rows):
+        rows = jnp.any(nan, axis=range(1, scores.ndim))
+        found = bool(jnp.any(rows))
+    if found:
         raise ValueError(
             f"`scores` must not be NaN; it is in rows {np.flatnonzero(rows).tolist()}."
         )
