@@ -398,6 +398,15 @@ def test_a_network_and_a_batch_that_do_not_belong_together_are_refused():
         testing.check_guidance_term(guidance.stateless(saliency_size), network=network)
 
 
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.float16, jnp.float32])
+def test_a_batch_may_bring_its_own_weights(dtype):
+    """The second row is padding already."""
+    weight = jnp.array([1, 0, 1, 1], dtype)
+    testing.check_guidance_term(
+        core_terms.grad_cam_energy(), batch={**batch_of(6, 6, 2), "weight": weight}
+    )
+
+
 @pytest.mark.parametrize("size", [0, 3])
 def test_examples_that_two_devices_cannot_share_are_refused(size):
     batch = testing.example_batch(jax.random.key(3), batch_size=size)

@@ -100,9 +100,10 @@ def check_guidance_term(
     # unequal numbers of them.
     order = _padding_last(np.asarray(result.weight))
     batch = {name: leaf[order] for name, leaf in batch.items()}
-    weight = jnp.where(jnp.arange(size) == size - 1, 0, batch["weight"])
+    index, of_batch = jnp.arange(size), batch["weight"]
+    weight = jnp.where(index == size - 1, jnp.zeros_like(of_batch), of_batch)
     padded = compiled({**batch, "weight": weight}, states)
-    uneven = {**batch, "weight": weight * jnp.linspace(0.5, 1.5, size)}
+    uneven = {**batch, "weight": weight * (1 + index % 2).astype(weight.dtype)}
     expected = compiled(uneven, states)
     check_close(
         expected.weight[:-1],
