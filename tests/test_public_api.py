@@ -104,7 +104,8 @@ API = {
         "key params model_state terms optimizer batch", "", "",
     ),
     "training.make_train_step": (
-        "apply_fn terms optimizer", "task_loss axis_name", "task_loss axis_name",
+        "apply_fn terms optimizer",
+        "task_loss axis_name accumulate", "task_loss axis_name accumulate",
     ),
     "training.make_eval_step": (
         "apply_fn", "task_loss correct axis_name", "task_loss correct axis_name",
@@ -184,7 +185,7 @@ DEFAULTS = {
         "output": None, "axis_name": None, "dropout_key": None,
     },
     "training.make_objective": {"axis_name": None},
-    "training.make_train_step": {"axis_name": None},
+    "training.make_train_step": {"axis_name": None, "accumulate": 1},
     "training.make_eval_step": {"axis_name": None},
     "training.data_parallel": {"how": "pmap", "devices": None},
     "testing.check_apply_fn": {"skips": (), "modes_differ": None},

@@ -15,8 +15,9 @@ PRNGKey = jax.Array  # a typed key, `jax.random.key(seed)`
 PyTree = Any  # arbitrary nests of arrays
 Metrics = dict[str, Array]
 
-# 'inputs' [B, ...] and 'labels' [B]; annotations stand beside them under names that
-# the terms ask for ('region' [B, H, W], 'boxes' [B, N, 4], 'region_valid' [B], ...).
+# 'inputs' [B, ...] and 'labels' [B], or multi-hot [B, C]; 'targets' [B], the class that
+# is explained, where it is not the label. Annotations stand beside them under names
+# that the terms ask for ('region' [B, H, W], 'boxes' [B, N, 4], 'region_valid' [B]).
 # 'weight' [B] is optional and multiplies every loss of its example; 0 means padding.
 Batch = Mapping[str, Array]
 
@@ -121,7 +122,8 @@ class TermOutput(NamedTuple):
     Attributes:
       loss: float [B], one value an example, not reduced.
       weight: float [B], 0 where the example carries no annotation. The objective adds
-        `sum(weight * loss) / sum(weight)` over the whole batch of all devices.
+        `sum(weight * loss) / sum(weight)` over the whole batch of all devices, and
+        logs how many examples had a weight above 0.
       state: the term's next carried state, already equal on all devices.
       metrics: {name: [B]} to log, reduced with the same weight.
     """
@@ -158,8 +160,8 @@ class TrainState(NamedTuple):
       guidance_state: {term: carried state}.
       opt_state: the optimiser's.
       key: the run's key; step n uses `fold_in(key, n)`.
-      nonfinite: int32 scalar, steps skipped in a row for a loss or gradient that was
-        not finite.
+      nonfinite: int32 scalar, steps skipped in a row for a number that was not finite,
+        be it the loss, the gradient or anything that would have been written.
     """
 
     step: Array

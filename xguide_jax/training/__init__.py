@@ -15,6 +15,7 @@ from xguide_jax.training.heads import (
     softmax_correct,
     softmax_cross_entropy,
 )
+from xguide_jax.training.initial import init_train_state
 from xguide_jax.training.locking import LockedError, lock_directory
 from xguide_jax.training.log import (
     append_record,
@@ -32,7 +33,7 @@ from xguide_jax.training.objective import (
 )
 from xguide_jax.training.parallel import data_parallel, pad_batch
 from xguide_jax.training.soundness import NonFiniteError
-from xguide_jax.training.step import init_train_state, make_eval_step, make_train_step
+from xguide_jax.training.step import make_eval_step, make_train_step
 from xguide_jax.training.stopping import Interrupted, stop_on_signals
 
 __all__ = (

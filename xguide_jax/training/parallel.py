@@ -26,12 +26,13 @@ def data_parallel(
 ) -> Callable[..., Any]:
     """A step over the whole batch `[B, ...]`, shared among devices.
 
-    A batch that the devices do not divide is padded with rows of weight 0, so 1, 2 and
-    8 devices give the same loss and gradient. (Batch norm sees the padding: give such
-    networks batches that divide.) With several processes each passes its own part of
-    the batch, of the same size in all of them. Give parts that the devices of a process
-    divide: else each part is padded, examples behind the first padding change their
-    places, and a term's noise then depends on the number of devices.
+    A batch that the devices (times the parts of `accumulate`) do not divide is padded
+    with rows of weight 0, so 1, 2 and 8 devices give the same loss and gradient. (Batch
+    norm sees the padding: give such networks batches that divide.) With several
+    processes each passes its own part of the batch, of the same size in all of them.
+    Give parts that the devices of a process divide: else each part is padded, examples
+    behind the first padding change their places, and a term's noise then depends on the
+    number of devices.
 
     Args:
       step: from `make_train_step` or `make_eval_step`, made with an `axis_name`.
@@ -53,14 +54,15 @@ def data_parallel(
         )
     if how not in ("pmap", "shard_map", "jit"):
         raise ValueError(f"`how` (={how!r}) must be 'pmap', 'shard_map' or 'jit'.")
+    parts = getattr(step, "accumulate", 1)  # of the examples of a device
     if how == "pmap":
-        lifted, place = _pmapped(step, axis_name, devices)
+        lifted, place = _pmapped(step, axis_name, devices, parts)
     else:
         if devices is None:
             devices = jax.devices() if how == "shard_map" else jax.local_devices()[:1]
         if how == "jit" and len(devices) != 1:
             raise ValueError(f"how='jit' is for one device, got {len(devices)}.")
-        lifted, place = _shard_mapped(step, axis_name, devices)
+        lifted, place = _shard_mapped(step, axis_name, devices, parts)
 
     @functools.wraps(step)
     def parallel_step(state: Any, batch: Batch) -> Any:
@@ -108,7 +110,10 @@ def pad_batch(batch: Batch, multiple: int) -> dict[str, Any]:
 
 
 def _pmapped(
-    step: Callable[..., Any], axis_name: str, devices: Sequence[jax.Device] | None
+    step: Callable[..., Any],
+    axis_name: str,
+    devices: Sequence[jax.Device] | None,
+    parts: int,
 ) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
     # out_axes=None: the outputs are equal on all devices, so one copy is the result.
     lifted = jax.pmap(
@@ -124,13 +129,16 @@ def _pmapped(
         shard = lambda x: x.reshape(count, x.shape[0] // count, *x.shape[1:])
         # Placed as it is returned: else the second step would be compiled once more.
         state = jax.device_put(state, everywhere)
-        return state, jax.tree.map(shard, pad_batch(batch, count))
+        return state, jax.tree.map(shard, pad_batch(batch, count * parts))
 
     return lifted, place
 
 
 def _shard_mapped(
-    step: Callable[..., Any], axis_name: str, devices: Sequence[jax.Device]
+    step: Callable[..., Any],
+    axis_name: str,
+    devices: Sequence[jax.Device],
+    parts: int,
 ) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
     mesh = Mesh(np.asarray(devices), (axis_name,))
     everywhere = NamedSharding(mesh, PartitionSpec())
@@ -150,7 +158,7 @@ def _shard_mapped(
     count = sum(device.process_index == jax.process_index() for device in devices)
 
     def place(state: Any, batch: Batch) -> tuple[Any, Any]:
-        batch = pad_batch(batch, count)
+        batch = pad_batch(batch, count * parts)
         if jax.process_count() == 1:
             return jax.device_put(state, everywhere), jax.device_put(batch, sharded)
         globalise = functools.partial(jax.make_array_from_process_local_data, sharded)

@@ -12,15 +12,14 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from xguide_jax import ops
+from xguide_jax.training import accumulation, heads
 from xguide_jax.training import context as contexts
-from xguide_jax.training import heads
 from xguide_jax.training import objective as objectives
 from xguide_jax.types import (
     ApplyFn,
     Array,
     Batch,
     Metrics,
-    PRNGKey,
     PyTree,
     TaskLoss,
     Terms,
@@ -31,50 +30,6 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[[TrainState, Batch], Metrics]
 
 
-def init_train_state(
-    key: PRNGKey,
-    params: PyTree,
-    model_state: PyTree,
-    terms: Terms,
-    optimizer: optax.GradientTransformation,
-    batch: Batch,
-) -> TrainState:
-    """The state before the first step.
-
-    Args:
-      key: a typed key, `jax.random.key(seed)`; the whole run is a function of it.
-      params: the network's.
-      model_state: the network's batch statistics and the like.
-      terms: {name: GuidanceTerm}; their parameters join the network's under
-        `params['guidance']`, where the one optimiser updates both.
-      optimizer: e.g. `optax.adam(1e-3)`; `optax.partition` splits it where wanted.
-      batch: an example batch; only shapes and dtypes are used.
-
-    Returns:
-      A `TrainState`.
-
-    Raises:
-      TypeError: for a legacy uint32 key.
-    """
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        raise TypeError(
-            f"`key` (dtype {key.dtype}) must be a typed key: use `jax.random.key`."
-        )
-    guidance_params, guidance_state = objectives.init_guidance(key, terms, batch)
-    # A weak type, such as that of `jnp.full(3, 0.5)`, would compile the step twice.
-    strong = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, x.dtype), tree)
-    all_params = strong({"model": params, "guidance": guidance_params})
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=all_params,
-        model_state=strong(model_state),
-        guidance_state=strong(guidance_state),
-        opt_state=strong(optimizer.init(all_params)),
-        key=key,
-        nonfinite=jnp.zeros((), jnp.int32),
-    )
-
-
 def make_train_step(
     apply_fn: ApplyFn,
     terms: Terms,
@@ -82,12 +37,29 @@ def make_train_step(
     *,
     task_loss: TaskLoss = heads.softmax_cross_entropy,
     axis_name: str | None = None,
+    accumulate: int = 1,
 ) -> TrainStep:
     """One step of guided training; `terms = {}` is unguided training.
 
-    A step whose loss or gradient is not finite changes nothing but `step` and
-    `nonfinite`: parameters, batch statistics, carried states and the optimiser's are
-    kept as they were.
+    What is written is what is checked. A step changes nothing but `step` and
+    `nonfinite` unless loss, gradient and every number it would write are finite:
+    parameters, batch statistics, carried states and the optimiser's. A number that is
+    infinite and was so before, such as the best loss of an optimiser that has seen
+    none, is no fault; NaN always is. A gradient is finite if each of its numbers is:
+    its norm may overflow, is then logged as inf, and the update is what is looked at.
+
+    With `accumulate=n` the examples of a device are taken in n parts, one after
+    another, in the memory of one. Loss, gradient and metrics are those of the whole
+    batch, whatever the parts' weights, and the example's keys too. (`optax.MultiSteps`
+    averages the parts' means instead: with 4 annotated examples in one half and 1 in
+    the other that guided update was 61 % off.) What is a statistic of the batch sees
+    one part: batch norm, whose running statistics move once a part, a robust loss,
+    contrast within a batch, other images' backgrounds; carried states and dropout draws
+    are a part's as well. A term reads the batch statistics from before the step.
+
+    An optimiser that asks for them gets the loss as `value`, the gradient as `grad` and
+    the loss as a function of the parameters as `value_fn`, for its line search: this
+    last on one device, without accumulation.
 
     Args:
       apply_fn: the network.
@@ -95,42 +67,75 @@ def make_train_step(
       optimizer: the one given to `init_train_state`.
       task_loss: (output, batch) -> [B].
       axis_name: name of the device axis for `data_parallel`; None for one device.
+      accumulate: n >= 1, which divides the examples of a device; `data_parallel` pads
+        the batch where it does not.
 
     Returns:
       `(state, batch) -> (state, metrics)`, not yet compiled. Metrics are scalars:
-      'loss', 'task', '<term>', '<term>/<metric>', 'gradient_norm', and
-      'nonfinite/<what>' (1 where a term's loss, the task's or the gradient was not
-      finite).
+      'loss', 'task', '<term>', '<term>/annotated' (how many examples had a positive
+      weight), '<term>/<metric>', 'gradient_norm', and 'nonfinite/<what>', 1 where that
+      was not finite: 'task', '<term>', 'gradient', 'model_state', 'guidance_state' and,
+      of a step that is not skipped for these, 'update' (the parameters after it) and
+      'opt_state'.
+
+    Raises:
+      ValueError: if a term has the name of one of these, or `accumulate` < 1.
     """
+    if accumulate < 1:
+        raise ValueError(f"`accumulate` (={accumulate}) must be at least 1.")
     objective = objectives.make_objective(
         apply_fn, terms, task_loss=task_loss, axis_name=axis_name
     )
+    if accumulate == 1:
+        differentiate = _differentiated(objective)
+    else:
+        differentiate = accumulation.make_accumulated(
+            apply_fn, terms,
+            task_loss=task_loss, axis_name=axis_name, num_parts=accumulate,
+        )  # fmt: skip
+    optimizer = optax.with_extra_args_support(optimizer)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        (_, aux), gradient = jax.value_and_grad(objective, has_aux=True)(
-            state.params, state, batch
+        aux, gradient = differentiate(state.params, state, batch)
+        # A device that alone finds a fault in its states must not be alone to skip.
+        fault = _faulty(state.guidance_state, aux.guidance_state)
+        gradient, metrics, faults = _sum_together(
+            (gradient, aux.metrics, fault.astype(aux.metrics["loss"].dtype)), axis_name
         )
-        gradient, metrics = _sum_together((gradient, aux.metrics), axis_name)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(
+            gradient, state.opt_state, state.params,
+            value=metrics["loss"], grad=gradient,
+            value_fn=_loss_again(objective, state, batch, axis_name, accumulate),
+        )  # fmt: skip
         candidate = state._replace(
             params=optax.apply_updates(state.params, updates),
             model_state=_synchronise(aux.model_state, axis_name),
             guidance_state=aux.guidance_state,
             opt_state=opt_state,
         )
-        norm = optax.tree.norm(gradient)
         bad = {name: ~jnp.isfinite(metrics[name]) for name in ("task", *terms)}
         bad["gradient"] = ~_all_finite(gradient)
-        skip = jnp.any(jnp.stack(list(bad.values())))
-        choose = lambda old, new: jnp.where(skip, old, new)
-        state = jax.tree.map(choose, state, candidate)
-        state = state._replace(
+        # All that is looked at is equal on all devices, or a sum over them.
+        bad["model_state"] = _faulty(state.model_state, candidate.model_state)
+        bad["guidance_state"] = faults > 0
+        candidate = _kept_if(bad, state, candidate)
+        # Without it the compiler rounds the update otherwise where it is looked at.
+        params, opt_state = jax.lax.optimization_barrier(
+            (candidate.params, candidate.opt_state)
+        )
+        candidate = candidate._replace(params=params, opt_state=opt_state)
+        bad["update"] = _faulty(state.params, params)
+        bad["opt_state"] = _faulty(state.opt_state, opt_state)
+        kept = _kept_if(bad, state, candidate)
+        skip = _any(bad)
+        state = kept._replace(
             step=state.step + 1, nonfinite=jnp.where(skip, state.nonfinite + 1, 0)
         )
+        norm = optax.tree.norm(gradient)
         flags = {f"nonfinite/{k}": v.astype(jnp.float32) for k, v in bad.items()}
         return state, {**metrics, "gradient_norm": norm, **flags}
 
-    return _carrying(train_step, axis_name)
+    return _carrying(train_step, axis_name, accumulate)
 
 
 def make_eval_step(
@@ -178,12 +183,48 @@ def make_eval_step(
         total = ops.axis_sum(jnp.sum(weight), axis_name)
         return {"loss": mean(loss), "accuracy": mean(right), "weight": total}
 
-    return _carrying(eval_step, axis_name)
+    return _carrying(eval_step, axis_name, 1)
 
 
-def _carrying(step: Callable, axis_name: str | None) -> Callable:
-    """The step with its `axis_name` on it, for `data_parallel` to read."""
+def _differentiated(objective: objectives.Objective) -> accumulation.Differentiate:
+    def differentiate(
+        params: dict[str, PyTree], state: TrainState, batch: Batch
+    ) -> tuple[objectives.Aux, PyTree]:
+        (_, aux), gradient = jax.value_and_grad(objective, has_aux=True)(
+            params, state, batch
+        )
+        return aux, gradient
+
+    return differentiate
+
+
+def _loss_again(
+    objective: objectives.Objective,
+    state: TrainState,
+    batch: Batch,
+    axis_name: str | None,
+    accumulate: int,
+) -> Callable[[dict[str, PyTree]], Array]:
+    """The step's loss at other parameters, for a line search."""
+
+    def value_fn(params: dict[str, PyTree]) -> Array:
+        devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+        if devices > 1 or accumulate > 1:
+            raise ValueError(
+                f"the optimiser calls the loss again, as a line search does, and the "
+                f"step is shared by {devices} devices with accumulate={accumulate}: "
+                "use one device without accumulation, or an optimiser without a line "
+                "search."
+            )
+        return objective(params, state, batch)[0]
+
+    return value_fn
+
+
+def _carrying(step: Callable, axis_name: str | None, accumulate: int) -> Callable:
+    """The step with what `data_parallel` reads of it."""
     step.axis_name = axis_name  # type: ignore[attr-defined]
+    step.accumulate = accumulate  # type: ignore[attr-defined]
     return step
 
 
@@ -212,3 +253,26 @@ def _synchronise(model_state: PyTree, axis_name: str | None) -> PyTree:
 def _all_finite(tree: PyTree) -> Array:
     leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
     return jnp.all(jnp.stack(leaves))
+
+
+def _any(bad: dict[str, Array]) -> Array:
+    return jnp.any(jnp.stack(list(bad.values())))
+
+
+def _kept_if(
+    bad: dict[str, Array], state: TrainState, candidate: TrainState
+) -> TrainState:
+    skip = _any(bad)
+    return jax.tree.map(lambda old, new: jnp.where(skip, old, new), state, candidate)
+
+
+def _faulty(old: PyTree, new: PyTree) -> Array:
+    """Whether a number is not finite that is not the infinity it was before."""
+
+    def fault(before: Array, after: Array) -> Array:
+        if not jnp.issubdtype(after.dtype, jnp.inexact):
+            return jnp.zeros((), bool)
+        return jnp.any(~jnp.isfinite(after) & (after != before))
+
+    faults = jax.tree.leaves(jax.tree.map(fault, old, new))
+    return jnp.any(jnp.stack(faults)) if faults else jnp.zeros((), bool)
