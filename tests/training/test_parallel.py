@@ -15,6 +15,7 @@ import optax
 import pytest
 
 from xguide_jax import testing, training
+from xguide_jax.types import GuidanceTerm, TermOutput
 
 # The gradient itself is kept, as `opt_state[0].trace`.
 OPTIMIZER = optax.sgd(0.1, momentum=0.0)
@@ -132,6 +133,49 @@ def test_eight_devices_are_one_in_float64_and_skip_a_bad_step_together(how, x64)
     kept = skipped._replace(step=state.step, nonfinite=state.nonfinite)
     chex.assert_trees_all_equal(kept, state)
     assert_no_device_disagrees(skipped)
+
+
+@pytest.mark.parametrize("how", ["pmap", "shard_map"])
+def test_a_state_that_one_device_alone_spoils_is_kept_by_all(how):
+    """Against the rules its state differs between devices; they must not part ways."""
+
+    def apply(params, state, context):
+        nothing = 0 * context.output.logits[:, 0]
+        return TermOutput(nothing, 1 + nothing, state + jnp.sum(context.batch["extra"]))
+
+    terms = {"a": GuidanceTerm(lambda key, batch: ((), jnp.zeros(())), apply)}
+    apply_fn, params, model_state = testing.smooth_network(jax.random.key(0))
+    batch = testing.example_batch(jax.random.key(1))
+    batch["extra"] = jnp.zeros(8).at[-1].set(jnp.nan)
+    state = training.init_train_state(
+        jax.random.key(2), params, model_state, terms, OPTIMIZER, batch
+    )
+    step = training.make_train_step(apply_fn, terms, OPTIMIZER, axis_name="devices")
+    lifted = lift(how, 2)(step)
+    skipped, metrics = lifted(state, batch)
+    assert metrics["nonfinite/guidance_state"] == 1
+    assert metrics["nonfinite/gradient"] == metrics["nonfinite/a"] == 0
+    chex.assert_trees_all_equal(
+        skipped._replace(step=state.step, nonfinite=state.nonfinite), state
+    )
+    assert_no_device_disagrees(skipped)
+    assert skipped.nonfinite == 1
+
+
+def test_an_optimiser_that_asks_for_the_loss_gets_that_of_all_devices(
+    standard_promotion,
+):
+    optimizer = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau())
+    apply_fn, params, model_state = testing.smooth_network(jax.random.key(0))
+    batch = core_terms.uneven_batch(8)
+    state = training.init_train_state(
+        jax.random.key(2), params, model_state, {}, optimizer, batch
+    )
+    step = training.make_train_step(apply_fn, {}, optimizer, axis_name="devices")
+    stepped, metrics = lift("shard_map", 4)(step)(state, batch)
+    best = optax.tree.get(stepped.opt_state, "best_value")
+    assert best == metrics["loss"]
+    assert_no_device_disagrees(stepped)
 
 
 @pytest.mark.parametrize("how", ["pmap", "shard_map"])
