@@ -23,6 +23,18 @@ from xguide_jax.data.batching import (
     make_batch,
     prefetch,
 )
+from xguide_jax.data.box_formats import (
+    boxes_from_coco,
+    boxes_from_fractions,
+    boxes_from_voc,
+    boxes_from_yolo,
+)
+from xguide_jax.data.coco_format import (
+    mask_from_coco,
+    mask_from_rle,
+    region_from_coco,
+    rle_from_mask,
+)
 from xguide_jax.data.datasets import Dataset, split, take
 from xguide_jax.data.decoys import (
     TEXTURED_MEAN,
@@ -32,6 +44,11 @@ from xguide_jax.data.decoys import (
 )
 from xguide_jax.data.image_files import read_image, read_mask
 from xguide_jax.data.label_masks import LabelledRegion, region_from_labels
+from xguide_jax.data.polygons import (
+    mask_from_labelme,
+    mask_from_polygons,
+    polygon_from_cvat,
+)
 from xguide_jax.data.sources import (
     MNIST_MEAN,
     MNIST_STD,
@@ -60,6 +77,10 @@ __all__ = (
     "batch_indices",
     "bccd_crops",
     "box_masks",
+    "boxes_from_coco",
+    "boxes_from_fractions",
+    "boxes_from_voc",
+    "boxes_from_yolo",
     "choose_targets",
     "coco_masks",
     "corner_swatch",
@@ -71,15 +92,22 @@ __all__ = (
     "flip_horizontally",
     "keep_fraction",
     "make_batch",
+    "mask_from_coco",
+    "mask_from_labelme",
+    "mask_from_polygons",
+    "mask_from_rle",
     "mnist10k",
     "normalise_images",
+    "polygon_from_cvat",
     "prefetch",
     "read_image",
     "read_mask",
+    "region_from_coco",
     "region_from_labels",
     "res_annotations",
     "resize",
     "resize_mask",
+    "rle_from_mask",
     "shift",
     "split",
     "take",
