@@ -49,13 +49,14 @@ def make_train_step(
     its norm may overflow, is then logged as inf, and the update is what is looked at.
 
     With `accumulate=n` the examples of a device are taken in n parts, one after
-    another, in the memory of one. Loss, gradient and metrics are those of the whole
-    batch, whatever the parts' weights, and the example's keys too. (`optax.MultiSteps`
-    averages the parts' means instead: with 4 annotated examples in one half and 1 in
-    the other that guided update was 61 % off.) What is a statistic of the batch sees
-    one part: batch norm, whose running statistics move once a part, a robust loss,
-    contrast within a batch, other images' backgrounds; carried states and dropout draws
-    are a part's as well. A term reads the batch statistics from before the step.
+    another, in the memory of one (on CPU from JAX 0.12 on). Loss, gradient and metrics
+    are those of the whole batch, whatever the parts' weights, and so are the examples'
+    keys. (`optax.MultiSteps` averages the parts' means instead: with 4 annotated
+    examples in one half and 1 in the other a guided update was 61 % off.) What is a
+    statistic of the batch sees one part: batch norm, whose running statistics move once
+    a part, a robust loss, contrast within a batch, other images' backgrounds; carried
+    states and dropout draws are a part's as well. A term reads the running statistics
+    from before the step.
 
     An optimiser that asks for them gets the loss as `value`, the gradient as `grad` and
     the loss as a function of the parameters as `value_fn`, for its line search: this
