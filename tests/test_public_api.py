@@ -157,8 +157,9 @@ API = {
     ),
     "training.data_parallel": ("step", "how devices", "how devices"),
     "training.pad_batch": ("batch multiple", "", ""),
-    "models.linen_apply_fn": ("module", "", ""),
-    "models.nnx_apply_fn": ("model", "", ""),
+    "models.init_linen": ("module key inputs", "mode_arguments", "mode_arguments"),
+    "models.linen_apply_fn": ("module", "mode_arguments", "mode_arguments"),
+    "models.nnx_apply_fn": ("model", "mode_arguments", "mode_arguments"),
 }  # fmt: skip
 
 DEFAULTS = {

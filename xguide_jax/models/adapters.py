@@ -6,58 +6,95 @@ function of `key` alone. Any other library needs no adapter: a function of the
 `ApplyFn` shape will do.
 """
 
-import inspect
+import contextlib
+import re
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import errors, nnx
 from flax import linen as nn
-from flax import nnx
 
+from xguide_jax.models import modes
 from xguide_jax.types import ApplyFn, Array, ModelOutput, PRNGKey, PyTree
 
 # Collections that a pass writes for its reader; they are no state of the network.
 _TRANSIENT = ("intermediates", "perturbations")
 
+# A Linen module, or a function train -> module where the mode is a field.
+LinenModule = nn.Module | Callable[[bool], nn.Module]
 
-def init_linen(module: nn.Module, key: PRNGKey, inputs: Array) -> tuple[PyTree, PyTree]:
+
+def init_linen(
+    module: LinenModule,
+    key: PRNGKey,
+    inputs: Array,
+    *,
+    mode_arguments: modes.ModeArguments | None = None,
+) -> tuple[PyTree, PyTree]:
     """Initial parameters and state of a Linen module.
 
     The module is initialised in eval mode, where it has one.
 
     Args:
-      module: an unbound Linen module.
+      module: an unbound Linen module, or `train -> module`; as `linen_apply_fn`.
       key: the key of the initial weights.
       inputs: [B, ...]; only shape and dtype matter.
+      mode_arguments: as `linen_apply_fn`.
 
     Returns:
       (params, model_state): the collection 'params', and the others by name; without
-      'intermediates' and 'perturbations', whose shapes are those of one batch.
+      'intermediates' and 'perturbations', whose shapes are those of one batch, and
+      without what `sow` appends to at every pass. What is sown with a `reduce_fn` that
+      keeps its structure looks like state: take it out of `model_state` yourself.
     """
-    arguments = _call_arguments(module, train=False, overrides=None)
+    module = _at(module, train=False)
+    arguments = modes.call_arguments(
+        module, train=False, overrides=None, mode_arguments=mode_arguments
+    )
     variables = jax.jit(lambda *args: module.init(*args, **arguments))(key, inputs)
-    state = {name: value for name, value in variables.items() if name != "params"}
-    return variables.get("params", {}), _without_transient(state)
+    state = {
+        name: value
+        for name, value in variables.items()
+        if name != "params" and name not in _TRANSIENT
+    }
+    if any(isinstance(leaf, tuple) for leaf in _variables(state)):
+        again = lambda variables, key: module.apply(
+            variables, inputs, rngs={"params": key}, mutable=list(state), **arguments
+        )[1]
+        state = _that_keeps_its_structure(state, jax.eval_shape(again, variables, key))
+    return variables.get("params", {}), state
 
 
-def linen_apply_fn(module: nn.Module) -> ApplyFn:
+def linen_apply_fn(
+    module: LinenModule, *, mode_arguments: modes.ModeArguments | None = None
+) -> ApplyFn:
     """A Linen module as an `ApplyFn`.
 
-    The module may return logits [B, C] or a `ModelOutput`. `train` and `overrides`
-    are passed on if its `__call__` names them; a module that switches its mode by an
-    argument of another name stays in its default mode. In train mode the collections
-    of `model_state` are mutable; in eval mode `model_state` is returned as it came.
-    `key` feeds the 'dropout' stream.
+    The module may return logits [B, C] or a `ModelOutput`. The mode is passed on by
+    every usual name that its `__call__` has, with its sense: `train`, `training`,
+    `is_training`, `deterministic`, `use_running_average`; and `overrides` if it has
+    that. In train mode the collections of `model_state` are mutable; in eval mode
+    `model_state` is returned as it came. It keeps its structure: what `sow` appends is
+    dropped. `key` feeds the 'dropout' stream, and every other stream that the module
+    asks for gets a key of its own, derived from it and the stream's name.
 
     Args:
-      module: an unbound Linen module.
+      module: an unbound Linen module; or a function `train -> module`, where the mode
+        is a field of it or of its layers.
+      mode_arguments: `train -> {name: value}`, the keyword arguments of `__call__` that
+        say the mode, for other names and for a module that takes `**kwargs`.
 
     Returns:
       `(params, model_state, inputs, *, train, key, overrides)` ->
       `(ModelOutput, model_state)`. It raises a ValueError for `overrides` that the
-      module does not take or names that it does not expose.
+      module does not take or names that it does not expose, and for a module without a
+      switch that runs dropout or batch norm in the other mode than the pass.
     """
+    told = mode_arguments is not None or not isinstance(module, nn.Module)
 
     def apply_fn(
         params: PyTree,
@@ -68,27 +105,41 @@ def linen_apply_fn(module: nn.Module) -> ApplyFn:
         key: PRNGKey | None = None,
         overrides: Mapping[str, Array] | None = None,
     ) -> tuple[ModelOutput, PyTree]:
-        output, updates = module.apply(
+        network = _at(module, train=train)
+        arguments = modes.call_arguments(
+            network, train=train, overrides=overrides, mode_arguments=mode_arguments
+        )
+        run = lambda rngs: network.apply(
             {"params": params, **model_state},
             inputs,
-            rngs={} if key is None else {"dropout": key},
+            rngs=rngs,
             mutable=list(model_state) if train else [],
-            **_call_arguments(module, train=train, overrides=overrides),
+            **arguments,
         )
-        return _as_model_output(output, overrides), {**model_state, **updates}
+        checked: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if not told and not modes.has_switch(network):
+            checked = modes.refusing_stuck_layers(network, train=train)
+        with checked:
+            output, updates = _with_streams(run, key)
+        updated = {**model_state, **updates}
+        return _as_model_output(output, overrides), _updated(model_state, updated)
 
     return apply_fn
 
 
-def nnx_apply_fn(model: nnx.Module) -> tuple[ApplyFn, PyTree, PyTree]:
+def nnx_apply_fn(
+    model: nnx.Module, *, mode_arguments: modes.ModeArguments | None = None
+) -> tuple[ApplyFn, PyTree, PyTree]:
     """An NNX model as an `ApplyFn`, with its present parameters and state.
 
     The model itself is never changed: each call works on a copy, set to its mode by
-    `train()` or `eval()`. Its random streams are no state: each call seeds them all
-    from `key`, so equal keys give equal dropout masks. Otherwise as `linen_apply_fn`.
+    `train()` or `eval()`, and by the usual switches of its `__call__`. Its random
+    streams are no state: each call seeds them all from `key`, so equal keys give equal
+    dropout masks. Otherwise as `linen_apply_fn`.
 
     Args:
       model: an NNX model that returns logits [B, C] or a `ModelOutput`.
+      mode_arguments: as `linen_apply_fn`.
 
     Returns:
       (apply_fn, params, model_state): every `nnx.Param`, and every other variable but
@@ -118,11 +169,14 @@ def nnx_apply_fn(model: nnx.Module) -> tuple[ApplyFn, PyTree, PyTree]:
         seeded = jax.tree.unflatten(stream_tree, leaves)
         copy = nnx.merge(graph, params, seeded, transient, model_state, copy=True)
         copy.train() if train else copy.eval()
-        arguments = _call_arguments(copy, train=train, overrides=overrides)
+        arguments = modes.call_arguments(
+            copy, train=train, overrides=overrides, mode_arguments=mode_arguments
+        )
         output = _as_model_output(copy(inputs, **arguments), overrides)
         if not train:
             return output, model_state
-        return output, nnx.to_pure_dict(nnx.split(copy, *filters, ...)[-1])
+        after = nnx.to_pure_dict(nnx.split(copy, *filters, ...)[-1])
+        return output, _updated(model_state, after)
 
     return apply_fn, nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
 
@@ -137,20 +191,56 @@ def _reseed(leaves: list[Array], key: PRNGKey) -> list[Array]:
     ]
 
 
-def _call_arguments(
-    call: Callable[..., Any], *, train: bool, overrides: Mapping[str, Array] | None
-) -> dict[str, Any]:
-    """The keyword arguments that a network's `__call__` names."""
-    accepted = inspect.signature(call).parameters
-    arguments: dict[str, Any] = {"train": train} if "train" in accepted else {}
-    if "overrides" in accepted:
-        arguments["overrides"] = overrides
-    elif overrides:
-        raise ValueError(
-            f"`overrides` names {sorted(overrides)}, but the `__call__` of "
-            f"{type(call).__name__} takes no `overrides`."
-        )
-    return arguments
+def _at(module: LinenModule, *, train: bool) -> nn.Module:
+    return module if isinstance(module, nn.Module) else module(train)
+
+
+def _with_streams(run: Callable[[dict[str, PRNGKey]], Any], key: PRNGKey | None) -> Any:
+    """`run` with a key for every random stream that it asks for."""
+    if key is None:
+        return run({})
+    streams = {"dropout": key}
+    while True:
+        try:
+            return run(streams)
+        except errors.InvalidRngError as error:
+            # Flax says which stream is missing in the message only.
+            asked = re.search(r'needs PRNG for "(.+)"', str(error))
+            if asked is None or asked[1] in streams:
+                raise
+            name = asked[1]
+            fold = np.uint32(zlib.crc32(name.encode()))
+            streams = {**streams, name: jax.random.fold_in(key, fold)}
+
+
+def _variables(state: PyTree) -> list[Any]:
+    """What the nested dicts of a state hold."""
+    return jax.tree.leaves(state, is_leaf=lambda node: not isinstance(node, Mapping))
+
+
+def _that_keeps_its_structure(before: PyTree, after: PyTree) -> dict[str, PyTree]:
+    """The variables of `before` that a pass did not append to, without empty dicts."""
+    kept = {}
+    for name, value in before.items():
+        if isinstance(value, Mapping):
+            inner = _that_keeps_its_structure(value, after[name])
+            if inner or not value:
+                kept[name] = inner
+        elif _same_structure(value, after[name]):
+            kept[name] = value
+    return kept
+
+
+def _updated(before: PyTree, after: PyTree) -> PyTree:
+    """`after` with the structure of `before`: neither new names nor longer tuples."""
+    if isinstance(before, Mapping):
+        return {name: _updated(before[name], after[name]) for name in before}
+    return after if _same_structure(before, after) else before
+
+
+def _same_structure(one: PyTree, other: PyTree) -> bool:
+    structure: Callable[[PyTree], Any] = jax.tree.structure
+    return structure(one) == structure(other)
 
 
 def _as_model_output(
@@ -166,7 +256,3 @@ def _as_model_output(
             f"{sorted(output.intermediates)}."
         )
     return output
-
-
-def _without_transient(state: Mapping[str, PyTree]) -> dict[str, PyTree]:
-    return {name: value for name, value in state.items() if name not in _TRANSIENT}
