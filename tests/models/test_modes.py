@@ -177,3 +177,62 @@ def test_an_nnx_model_is_told_by_its_own_switch_and_sows_no_state():
     (train, after), (evaluation, _) = run(True), run(False)
     assert after == state == {}
     assert not np.allclose(train.logits, evaluation.logits)
+
+
+class ForwardingNnx(nnx.Module):
+    """Passes its layers a mode of its own, which `train()` cannot change."""
+
+    def __init__(self, rngs, layer):
+        self.layer = layer
+        self.dense = nnx.Linear(100, 3, rngs=rngs)
+
+    def __call__(self, inputs, **keywords):
+        train = keywords.get("inference", True) is False
+        if isinstance(self.layer, nnx.BatchNorm):
+            return self.dense(self.layer(inputs, use_running_average=not train))
+        return self.dense(self.layer(inputs, deterministic=not train))
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("layer", ["dropout", "norm"])
+def test_an_nnx_model_that_hides_its_switch_is_refused_until_told(layer, jit):
+    rngs = nnx.Rngs(0)
+    layer = {
+        "dropout": lambda: nnx.Dropout(0.5, rngs=rngs),
+        "norm": lambda: nnx.BatchNorm(100, rngs=rngs),
+    }[layer]()
+    model = ForwardingNnx(rngs, layer)
+
+    def run(train, **settings):
+        apply_fn, params, state = models.nnx_apply_fn(model, **settings)
+        call = lambda inputs: apply_fn(params, state, inputs, train=train, key=KEY)[0]
+        inputs = INPUTS * jnp.arange(1.0, 5.0)[:, None]
+        return (jax.jit(call) if jit else call)(inputs).logits
+
+    with pytest.raises(ValueError, match=r"`model` \(ForwardingNnx\) runs its dropout"):
+        run(True)
+    run(False)
+    told = {"mode_arguments": lambda train: {"inference": not train}}
+    assert not np.allclose(run(True, **told), run(False, **told))
+
+
+class FieldNnx(nnx.Module):
+    """Keeps its mode in a field of its own."""
+
+    def __init__(self, rngs):
+        self.training = False
+        self.dense = nnx.Linear(100, 3, rngs=rngs)
+
+    def __call__(self, inputs):
+        return self.dense(inputs) + (1.0 if self.training else 0.0)
+
+
+def test_a_switch_that_is_a_field_of_an_nnx_model_is_set():
+    model = FieldNnx(nnx.Rngs(0))
+    apply_fn, params, state = models.nnx_apply_fn(model)
+    train, evaluation = (
+        apply_fn(params, state, INPUTS, train=train)[0].logits
+        for train in (True, False)
+    )
+    np.testing.assert_allclose(train, evaluation + 1.0, rtol=1e-6)
+    assert not model.training

@@ -144,7 +144,8 @@ def nnx_apply_fn(
     Returns:
       (apply_fn, params, model_state): every `nnx.Param`, and every other variable but
       random streams, intermediates and perturbations. `apply_fn` raises a ValueError
-      for a pass in train mode without a key if the model holds random streams.
+      for a pass in train mode without a key if the model holds random streams, and
+      where a call without a usual switch runs the layers in the other mode.
     """
     filters = (nnx.Param, nnx.RngState, (nnx.Intermediate, nnx.Perturbation))
     graph, *states = nnx.split(model, *filters, ...)
@@ -168,11 +169,15 @@ def nnx_apply_fn(
         leaves = stream_leaves if key is None else _reseed(stream_leaves, key)
         seeded = jax.tree.unflatten(stream_tree, leaves)
         copy = nnx.merge(graph, params, seeded, transient, model_state, copy=True)
-        copy.train() if train else copy.eval()
+        modes.set_nnx_mode(copy, train=train)
         arguments = modes.call_arguments(
             copy, train=train, overrides=overrides, mode_arguments=mode_arguments
         )
+        before = modes.nnx_traces(copy)
         output = _as_model_output(copy(inputs, **arguments), overrides)
+        hidden = modes.takes_more(copy) and not modes.has_switch(copy)
+        if mode_arguments is None and hidden:
+            modes.refuse_stuck_nnx(copy, before, train=train)
         if not train:
             return output, model_state
         after = nnx.to_pure_dict(nnx.split(copy, *filters, ...)[-1])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flax import linen as nn
+from flax import nnx
 
 from xguide_jax.types import Array
 
@@ -32,6 +33,11 @@ _LAYERS = (
 def has_switch(call: Callable[..., Any]) -> bool:
     """Whether a `__call__` names one of the usual switches."""
     return bool(SWITCHES.keys() & inspect.signature(call).parameters.keys())
+
+
+def takes_more(call: Callable[..., Any]) -> bool:
+    """Whether a `__call__` takes more than inputs and overrides: its mode, perhaps."""
+    return len(inspect.signature(call).parameters.keys() - {"overrides"}) > 1
 
 
 def call_arguments(
@@ -69,6 +75,60 @@ def call_arguments(
             f"{type(call).__name__} takes no `overrides`."
         )
     return arguments
+
+
+def set_nnx_mode(model: nnx.Module, *, train: bool) -> None:
+    """Sets an NNX model to a mode: Flax's own layers, and switches that are fields.
+
+    Args:
+      model: changed in place.
+      train: the mode.
+    """
+    # By the class: a field called `train` would hide the method.
+    type(model).train(model) if train else type(model).eval(model)
+    for _, layer in nnx.iter_modules(model):
+        for name, on in SWITCHES.items():
+            if isinstance(vars(layer).get(name), bool):
+                setattr(layer, name, train == on)
+
+
+def refuse_stuck_nnx(
+    model: nnx.Module, before: Mapping[int, Any], *, train: bool
+) -> None:
+    """Refuses a model whose dropout and batch norm ran in the other mode than the pass.
+
+    A call may pass its layers another mode than `train()` or `eval()` set. A layer that
+    acted has drawn from its stream, or written its statistics.
+
+    Args:
+      model: after the pass.
+      before: what `nnx_traces` gave before it.
+      train: the mode of the pass.
+
+    Raises:
+      ValueError: if in train mode none of several layers acted, or in eval mode one.
+    """
+    after = nnx_traces(model)
+    acted = [after[layer] is not value for layer, value in before.items()]
+    if acted and (any(acted) is not train):
+        raise ValueError(
+            f"`model` ({type(model).__name__}) runs its dropout or batch norm in "
+            f"{'eval' if train else 'train'} mode in a pass with train={train}: its "
+            f"`__call__` has none of the switches {sorted(SWITCHES)}. Say the mode by "
+            "`mode_arguments`, e.g. `lambda train: {'inference': not train}`, or by "
+            "`lambda train: {}` if it is meant so."
+        )
+
+
+def nnx_traces(model: nnx.Module) -> dict[int, Any]:
+    """What a layer that acts in train mode alone replaces, by the layer's id."""
+    found = {}
+    for _, layer in nnx.iter_modules(model):
+        if isinstance(layer, nnx.BatchNorm):
+            found[id(layer)] = layer.mean.get_raw_value()
+        elif isinstance(layer, nnx.Dropout) and layer.rate and layer.rngs is not None:
+            found[id(layer)] = layer.rngs.count.get_raw_value()
+    return found
 
 
 @contextlib.contextmanager
