@@ -160,7 +160,8 @@ def test_an_overlay_without_a_map_says_so(value, note):
 def test_text_is_shown_as_it_is_and_never_parsed():
     name = "$\\frac{1}$ \x1b[31m"  # as a formula, this raises
     figure = _grid({name: np.ones((2, 6, 5))}, title=name)
-    assert _cells(figure)[0, 1].get_title() == "$\\frac{1}$ \\x1b[31m"
+    # Folded at the space, since it is wider than a map.
+    assert _cells(figure)[0, 1].get_title() == "$\\frac{1}$\n\\x1b[31m"
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a missing glyph warns
         assert reporting.to_png(figure, dpi=40).startswith(b"\x89PNG")
@@ -201,3 +202,24 @@ def test_long_names_of_arms_are_folded_above_their_column():
     )
     titles = [axis.get_title() for axis in figure.axes[:3]]
     assert titles == ["input", "region_\nconsistency=\n5@strokes", "short"]
+
+
+def test_a_name_of_any_script_and_length_stays_within_its_figure():
+    name = "a_very_long_class_name_" * 6
+    maps = {"a": np.ones((2, 6, 5)), name: np.ones((2, 6, 5))}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a missing glyph warns
+        figure = reporting.saliency_grid(
+            _images(), maps, labels=[name, "\u732b"], title=name
+        )
+        reporting.to_png(figure, dpi=100)
+    right, top = figure.get_size_inches() * figure.dpi
+    texts = [axis.title for axis in figure.axes[:3]] + [figure._suptitle]
+    texts += [axis.yaxis.label for axis in figure.axes]
+    for text in texts:
+        box = text.get_window_extent()
+        assert -1 <= box.x0 <= box.x1 <= right + 1
+        assert -1 <= box.y0 <= box.y1 <= top + 1
+    assert figure.axes[3].get_ylabel() == "\\u732b"
+    assert "no installed font" in figure.get_suptitle()
+    assert figure.axes[0].get_window_extent().height > 80  # of 110 a row

@@ -5,7 +5,8 @@ equal colours are equal numbers everywhere in a figure; a map that cannot be dra
 left blank with a note.
 """
 
-import re
+import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib
@@ -16,7 +17,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from xguide_jax.reporting import style
+from xguide_jax.reporting import lettering, style
 
 _SCALE = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#b0b0b0")
 _OUTLINE = "#009E73"
@@ -59,11 +60,24 @@ def saliency_grid(
     _check_grid(images, maps, labels)
     limit, saturated = _shared_limit(maps.values(), quantile)
     rows, columns = len(images), 1 + len(maps)
-    height = 1.3 if captions else 1.1
-    figure = Figure(
-        figsize=(1.15 * columns + 1.0, height * rows + (0.7 if title else 0.4)),
-        layout="constrained",
-    )
+    small = functools.partial(lettering.folded, inches=1.0, size=style.SMALL, lines=3)
+    labels = [small(label) for label in labels]
+    captions = {arm: [*map(small, texts)] for arm, texts in (captions or {}).items()}
+    names = [
+        lettering.folded(name, inches=1.05, size=style.NORMAL, lines=4)
+        for name in ("input", *maps)
+    ]
+    # Text of more than one line makes the figure larger, not the maps smaller.
+    size = [1.15 * columns + 1.0 + 0.13 * _more_lines(labels), 0.4 + 1.1 * rows]
+    size[1] += 0.15 * _more_lines(names)
+    if captions:
+        size[1] += rows * (
+            0.2 + 0.13 * _more_lines(itertools.chain(*captions.values()))
+        )
+    if title:
+        title = lettering.folded(title, inches=size[0] - 0.3, size=style.LARGE, lines=3)
+        size[1] += 0.3 + 0.17 * _more_lines([title])
+    figure = Figure(figsize=(size[0], size[1]), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for row, picture in enumerate(_displayable(images)):
         _draw_picture(axes[row, 0], picture)
@@ -72,9 +86,9 @@ def saliency_grid(
             for axis in axes[row]:
                 _draw_outline(axis, regions[row])
     for column, (arm, values) in zip(axes.T[1:], maps.items(), strict=True):
-        _draw_column(column, values, (captions or {}).get(arm), limit)
-    for axis, name in zip(axes[0], ["input", *maps], strict=True):
-        axis.set_title(_folded(name), fontsize=style.NORMAL)
+        _draw_column(column, values, captions.get(arm), limit)
+    for axis, name in zip(axes[0], names, strict=True):
+        axis.set_title(name, fontsize=style.NORMAL)
     _draw_scale(figure, axes.ravel(), limit, saturated)
     if title:
         figure.suptitle(title, fontsize=style.LARGE)
@@ -127,6 +141,7 @@ def overlay(
     if region is not None:
         _draw_outline(axis, region)
     if title:
+        title = lettering.folded(title, inches=2.6, size=style.LARGE, lines=3)
         axis.set_title(title, fontsize=style.LARGE)
     _draw_scale(figure, [axis], limit, largest > limit)
     return style.literal(figure)
@@ -149,14 +164,9 @@ def _check_grid(
         raise ValueError(f"`labels` has {len(labels)} texts for {len(images)} images.")
 
 
-def _folded(name: str, *, width: int = 12) -> str:
-    """A name in lines about as wide as a map, broken behind what joins words."""
-    lines = [""]
-    for word in re.findall(r"[^_@=]*[_@=]*", name):
-        if word and lines[-1] and len(lines[-1] + word) > width:
-            lines.append("")
-        lines[-1] += word
-    return "\n".join(lines)
+def _more_lines(texts: Iterable[str]) -> int:
+    """How many lines more than one the longest of the texts has."""
+    return max(map(lettering.num_lines, texts)) - 1
 
 
 def _shared_limit(maps: Iterable[np.ndarray], quantile: float) -> tuple[float, bool]:

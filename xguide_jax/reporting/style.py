@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from xguide_jax.reporting import formatting
+from xguide_jax.reporting import formatting, lettering
 
 Item = TypeVar("Item")
 
@@ -53,11 +53,24 @@ def literal(figure: Figure) -> Figure:
     """The figure with every text shown as it is, a dollar sign too.
 
     Names come from data sets and configurations: they are not formulas, and control
-    characters in them are written out.
+    characters in them are written out. A character that the usual font lacks is drawn
+    in an installed font that has it; where none has, its code is written, and a note
+    above the figure says so.
     """
+    missing: set[str] = set()
     for text in figure.findobj(Text):
+        original = text.get_text()
+        missing |= lettering.missing(formatting.printable(original))
         text.set_parse_math(False)
-        text.set_text(formatting.printable(text.get_text()))
+        text.set_text(lettering.drawable(original))
+        if others := lettering.families(original):
+            text.set_fontfamily([*text.get_fontfamily(), *others])
+    if missing:
+        note = "Characters that no installed font has stand as their codes."
+        inches = figure.get_figwidth() - 0.3
+        note = lettering.folded(note, inches=inches, size=SMALL)
+        title = f"{figure.get_suptitle()}\n{note}".lstrip("\n")
+        figure.suptitle(title, fontsize=LARGE if "\n" in title else SMALL)
     return figure
 
 
