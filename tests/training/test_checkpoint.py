@@ -97,7 +97,7 @@ def any_state(number, /, **changes):
         model_state={
             "half": jnp.ones(3, jnp.bfloat16),
             "none": jnp.zeros((0, 3)),
-            "small": jnp.array([1e-45, -0.0]),
+            "mask": jnp.array([-jnp.inf, -0.0]),
         },
         guidance_state={"average": (jnp.array(True), jnp.int8(-3))},
         opt_state=(
@@ -333,6 +333,7 @@ def test_values_that_cannot_be_saved_are_refused(tmp_path):
         ("params", jnp.nan, r"\.params\['model'\]\['x'\]"),
         ("params", jnp.inf, r"\.params\['model'\]\['x'\]"),
         ("model_state", -jnp.inf, r"\.model_state\['model'\]\['x'\]"),
+        ("opt_state", jnp.inf, r"\.opt_state\['model'\]\['x'\]"),
         ("guidance_state", jnp.nan, r"\.guidance_state\['model'\]\['x'\]"),
         ("opt_state", jnp.nan, r"\.opt_state\['model'\]\['x'\]"),
     ],
@@ -341,18 +342,35 @@ def test_values_that_cannot_be_saved_are_refused(tmp_path):
 def test_a_state_that_is_not_finite_is_refused_and_replaces_none(
     field, value, path, keep, tmp_path
 ):
-    training.save_checkpoint(tmp_path, any_state(2), config=CONFIG, keep=keep)
-    leaf = jnp.ones((2, 2), jnp.bfloat16).at[1, 1].set(value)
+    leaf = jnp.ones((2, 2), jnp.bfloat16).at[0, 0].set(-jnp.inf)
     tree = {"model": {"x": leaf, "fine": jnp.ones(2), "count": jnp.int32(3)}}
+    good = any_state(2, **{field: tree})
+    save = functools.partial(
+        training.save_checkpoint, tmp_path, config=CONFIG, keep=keep
+    )
+    save(good)
+    broken = {"model": {**tree["model"], "x": leaf.at[1, 1].set(value)}}
     for step in (2, 4):  # also where its own step is saved already
         with pytest.raises(
             training.NonFiniteError,
             match=rf"step {step} was not saved, since it is not finite in {path}\. Old",
         ):
-            training.save_checkpoint(
-                tmp_path, any_state(step, **{field: tree}), config=CONFIG, keep=keep
-            )
-    assert_same_bits(restore(tmp_path, any_state(0)), any_state(2))
+            save(any_state(step, **{field: broken}))
+    assert_same_bits(restore(tmp_path, good), good)
+    save(any_state(6, **{field: tree}))  # what was infinite before is no fault
+
+
+def test_a_first_state_may_be_infinite_and_an_older_one_damaged(tmp_path):
+    save = functools.partial(training.save_checkpoint, tmp_path, config=CONFIG)
+    save(any_state(2, guidance_state={"average": jnp.array(jnp.inf)}))
+    truncate(tmp_path / "2" / "meta" / "metadata")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        save(any_state(4, guidance_state={"average": jnp.array(-jnp.inf)}))
+    nan = any_state(6, guidance_state={"average": jnp.array(jnp.nan)})
+    with pytest.raises(training.NonFiniteError, match="step 6 was not saved"):
+        save(nan)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "4"]
 
 
 def test_while_steps_are_skipped_no_checkpoint_is_removed(tmp_path):

@@ -347,6 +347,16 @@ def test_a_state_that_is_not_finite_is_not_saved_when_the_run_stops():
         )  # fmt: skip
 
 
+def test_a_run_that_stops_is_named_although_its_state_cannot_be_saved():
+    def refuse(state):
+        raise training.NonFiniteError("the state was not saved.")
+
+    with pytest.raises(
+        training.NonFiniteError, match=r"record: 'task' .* the state was not saved\.$"
+    ):
+        fit_toy([math.nan], on_save=refuse, max_consecutive_nonfinite=1)
+
+
 def test_a_run_that_is_told_to_stop_saves_after_the_running_step():
     events = []
 

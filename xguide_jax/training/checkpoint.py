@@ -49,20 +49,15 @@ def save_checkpoint(
 
     Raises:
       ValueError: if `keep` is less than 1 or a field of `config` is no JSON value.
-      NonFiniteError: if no run can go on from the state, naming leaves: NaN or infinity
-        in parameters, batch statistics or carried states, or NaN in the optimiser's.
-        Nothing is written and nothing removed. A constant such as a mask of -inf
-        belongs in the network's code.
+      NonFiniteError: if no run can go on from the state, naming leaves: NaN, or an
+        infinity that the checkpoint before did not have. Nothing is written and
+        nothing removed.
       LockedError: if another run is saving there, or holds the directory.
     """
     if keep < 1:
         raise ValueError(f"`keep` (={keep}) must be at least 1.")
     step = int(state.step)
-    if unsound := soundness.unsound_leaves(state):
-        raise soundness.NonFiniteError(
-            f"the state of step {step} was not saved, since it is not finite in "
-            f"{soundness.describe(unsound)}. Older checkpoints are as they were."
-        )
+    _check_sound(directory, step, state)
     leaves = jax.tree.map(np.asarray, jax.device_get(storage.raw(state)))
     meta = {
         "config": storage.fields_of(config),
@@ -176,6 +171,19 @@ def restore_params(
         )
     restored = storage.rebuild(leaves, like, storage.network_path)
     return restored["params"], restored["model_state"]
+
+
+def _check_sound(directory: Directory, step: int, state: TrainState) -> None:
+    before = None
+    if soundness.has_infinities(state):
+        with warnings.catch_warnings():  # of damage, which restoring tells of
+            warnings.simplefilter("ignore")
+            before = _newest_whole(directory, lambda step, meta: None)
+    if unsound := soundness.unsound_leaves(state, before):
+        raise soundness.NonFiniteError(
+            f"the state of step {step} was not saved, since it is not finite in "
+            f"{soundness.describe(unsound)}. Older checkpoints are as they were."
+        )
 
 
 def _newest_whole(

@@ -93,7 +93,7 @@ def fit(
       NonFiniteError: naming the terms whose loss was not finite, or 'gradient' where
         every loss was and the gradient alone was not, and so on to what the step would
         have written; the state given to `on_save` is that of before the first of these
-        steps, apart from its counters. A state that itself is not finite, which
+        steps, apart from its counters. A state that itself holds NaN, which
         `make_train_step` never returns, is not given to it.
       RuntimeError: if `batch_at` raised StopIteration, once the state is saved.
       Interrupted: if `stop` asked for it.
@@ -127,10 +127,9 @@ def fit(
             record, in_a_row = report()
             seconds = time.perf_counter() - began
             if in_a_row >= max_consecutive_nonfinite:
-                unsound = soundness.unsound_leaves(state)
-                if not unsound:
-                    save()
-                raise soundness.NonFiniteError(_explain(in_a_row, record, unsound))
+                raise soundness.NonFiniteError(
+                    f"{_explain(in_a_row, record)} {_saved_or_why_not(state, save)}"
+                )
             is_save_step = save_every is not None and step % save_every == 0
             if is_save_step or step == num_steps or number:
                 save()
@@ -254,7 +253,7 @@ def _record(step: int, sums: Mapping[str, np.ndarray]) -> Record:
     return record
 
 
-def _explain(in_a_row: int, record: Record, unsound: list[str]) -> str:
+def _explain(in_a_row: int, record: Record) -> str:
     prefix = f"{_FLAG}/"
     counts = {k.removeprefix(prefix): v for k, v in record.items() if prefix in k}
     # What is not finite makes all that is computed from it not finite, which says no
@@ -264,13 +263,21 @@ def _explain(in_a_row: int, record: Record, unsound: list[str]) -> str:
         failed = {name: counts[name] for name in stage if counts.get(name, 0) > most}
         named += [f"{name!r} ({count} times)" for name, count in failed.items()]
         most = max([most, *failed.values()])
-    rest = "Parameters are as before those steps."
-    if unsound:
-        rest = (
+    return (
+        f"{in_a_row} steps in a row up to step {record['step']} were skipped. Not "
+        f"finite since the last record: {', '.join(named)}."
+    )
+
+
+def _saved_or_why_not(state: TrainState, save: Callable[[], None]) -> str:
+    """Saves the state of a run that stops, unless its step has let NaN into it."""
+    if unsound := soundness.unsound_leaves(state):
+        return (
             f"The state is not finite in {soundness.describe(unsound)}, and was not "
             "given to `on_save`."
         )
-    return (
-        f"{in_a_row} steps in a row up to step {record['step']} were skipped. Not "
-        f"finite since the last record: {', '.join(named)}. {rest}"
-    )
+    try:
+        save()
+    except soundness.NonFiniteError as error:
+        return str(error)
+    return "Parameters are as before those steps."

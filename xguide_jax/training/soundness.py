@@ -1,45 +1,54 @@
 """Whether a training state is one that a run can go on from."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from xguide_jax.types import Array, TrainState
+from xguide_jax.training import storage
+from xguide_jax.types import TrainState
 
 
 class NonFiniteError(RuntimeError):
     """A state, or too many steps in a row, held values that are not finite."""
 
 
-def unsound_leaves(state: TrainState) -> list[str]:
+def unsound_leaves(
+    state: TrainState, before: Mapping[str, np.ndarray] | None = None
+) -> list[str]:
     """The leaves that no training recovers from, by their paths.
 
-    NaN or infinity in parameters, batch statistics and carried states; NaN alone in
-    the optimiser's state, since some begin with an infinite 'best loss so far'.
+    NaN always. Infinity where it was none before, so that masks of -inf and the best
+    loss of an optimiser that has seen none are no faults, as in the step.
+
+    Args:
+      state: on the device or on the host.
+      before: {path: values} of an earlier state, as `storage.raw`; where it is left
+        out, or has no such leaf, infinities are accepted.
+
+    Returns:
+      Paths such as ".params['model']['kernel']"; empty for a sound state.
+    """
+    before = before or {}
+    return [
+        path
+        for path, leaf in storage.inexact(state).items()
+        if _is_unsound(leaf, before.get(path))
+    ]
+
+
+def has_infinities(state: TrainState) -> bool:
+    """Whether an earlier state must be looked at to tell whether this one is sound.
 
     Args:
       state: on the device or on the host.
 
     Returns:
-      Paths such as ".params['model']['kernel']"; empty for a sound state.
+      True if a number is infinite.
     """
-    fields: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "params": np.isfinite,
-        "model_state": np.isfinite,
-        "guidance_state": np.isfinite,
-        "opt_state": lambda values: ~np.isnan(values),
-    }
-    return [
-        f".{field}{jax.tree_util.keystr(path)}"
-        for field, is_sound in fields.items()
-        for path, leaf in jax.tree_util.tree_leaves_with_path(getattr(state, field))
-        if not _all(is_sound, leaf)
-    ]
+    return any(np.isinf(leaf).any() for leaf in storage.inexact(state).values())
 
 
-def describe(paths: list[str], *, shown: int = 5) -> str:
+def describe(paths: Sequence[str], *, shown: int = 5) -> str:
     """The paths in one line, the first few of many.
 
     Args:
@@ -53,8 +62,9 @@ def describe(paths: list[str], *, shown: int = 5) -> str:
     return ", ".join(paths[:shown]) + more
 
 
-def _all(is_sound: Callable[[np.ndarray], np.ndarray], leaf: Array) -> bool:
-    leaf = jnp.asarray(leaf)
-    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+def _is_unsound(leaf: np.ndarray, before: np.ndarray | None) -> bool:
+    if np.isnan(leaf).any():
         return True
-    return bool(np.all(is_sound(np.asarray(leaf))))
+    if before is None or before.shape != leaf.shape:
+        return False
+    return bool((np.isinf(leaf) & (leaf != before)).any())

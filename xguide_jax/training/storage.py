@@ -38,6 +38,15 @@ def raw(state: TrainState) -> dict[str, Any]:
     return by_path(jax.tree.map(lambda x: as_data(jnp.asarray(x)), state))
 
 
+def inexact(state: TrainState) -> Leaves:
+    """{path: values} of the leaves that can hold other than finite numbers."""
+    return {
+        path: np.asarray(leaf)
+        for path, leaf in raw(state).items()
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    }
+
+
 def types_of(
     tree: PyTree, name: Callable[[Any], str] = jax.tree_util.keystr
 ) -> dict[str, str]:
