@@ -106,8 +106,8 @@ def rescale_extremes(values: Array, *, axis: int | tuple[int, ...]) -> Array:
     chex.assert_type(values, float)
     values = precision.at_least_float32(values)
     limits = jnp.finfo(values.dtype)
-    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(values)), axis=axis, keepdims=True)
-    _, exponent = jnp.frexp(largest)
+    largest = jnp.max(jnp.abs(values), axis=axis, keepdims=True)
+    _, exponent = jnp.frexp(largest)  # an integer, so that no gradient flows
     ordinary = (jnp.abs(exponent) <= 30) | ~jnp.isfinite(largest)
     # 2 ** -127 would be subnormal, which devices take for 0.
     exponent = jnp.clip(-exponent, limits.minexp, limits.maxexp - 1)
