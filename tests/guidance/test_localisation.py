@@ -71,13 +71,17 @@ def test_the_region_is_averaged_onto_the_map_and_reaches_the_right_rows(x64):
     region[:, :2, :2] = 1
     region[:, 2, :2] = 1
     batch = {
-        "inputs": np.stack([MAP, 5 - MAP])[..., None],
+        "inputs": np.stack([MAP, 5 - MAP]).repeat(2, 1).repeat(2, 2)[..., None],
         "labels": np.array([0, 1]),
         "region": region,
         "region_valid": np.array([True, False]),
     }
+    strided = lambda params, state, inputs, **options: region_cases.linear_network(
+        params, state, inputs[:, ::2, ::2], **options
+    )
+    term = guidance.localisation(loss=losses.energy, explainer=CAM, layer="features")
     # Positive 2 + 1 + 1, inside 2 + 1 / 2.
-    value, _ = worked(batch, loss=losses.energy, explainer=CAM, layer="features")
+    value, _ = value_of(term, (strided, PARAMS, ()), batch)
     np.testing.assert_allclose(value, 1 - 2.5 / 4, atol=1e-12)
 
 

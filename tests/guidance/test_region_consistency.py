@@ -145,9 +145,9 @@ def dropping(params, model_state, inputs, *, train, key=None, overrides=None):
 
 
 def test_the_replaced_pass_is_in_train_mode_with_a_draw_of_its_own():
-    keep = lambda key, inputs: inputs
+    zeros = lambda key, inputs: jnp.zeros_like(inputs)
     batch = testing.example_batch(jax.random.key(1))
-    term = guidance.region_consistency(fill=keep)
+    term = guidance.region_consistency(fill=zeros)
     loss, _, _ = guide(term, (dropping, jnp.array([1.0, -1.0]), ()), batch)
     assert loss > 0.1
 
@@ -164,12 +164,13 @@ def test_a_fill_gets_what_it_has_keywords_for():
     np.testing.assert_array_equal(replaced[:3, 0, 0, 0], [50, 30, 30])
 
 
-def test_regions_must_be_as_large_as_the_images():
+def test_regions_of_another_aspect_are_refused():
     network = testing.smooth_network(jax.random.key(0))
     batch = testing.example_batch(jax.random.key(1))
     term = guidance.region_consistency(fill=ZEROS)
     batch["region"] = batch["region"][:, :3]
-    with pytest.raises(AssertionError, match="shape"):
+    message = r"\(8, 3, 6\) does not fit batch\['inputs'\] of shape \(8, 6, 6, 2\)"
+    with pytest.raises(ValueError, match=message):
         guide(term, network, batch)
 
 

@@ -5,7 +5,7 @@ of them. These functions make terms from functions, and terms from terms.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,7 +21,9 @@ from xguide_jax.types import (
     TermOutput,
 )
 
-LossFn = Callable[[StepContext], tuple[Array, Array]]
+LossFn = Callable[
+    [StepContext], tuple[Array, Array] | tuple[Array, Array, Mapping[str, Array]]
+]
 Schedule = Callable[[Array], Array]
 
 
@@ -44,7 +46,8 @@ def stateless(loss_fn: LossFn) -> GuidanceTerm:
 
     Args:
       loss_fn: context -> (loss [B], weight [B]); weight 0 where an example carries no
-        annotation, and there the loss must have a finite gradient still.
+        annotation, and there the loss must have a finite gradient still. A third
+        entry, {name: [B]}, is logged.
 
     Returns:
       A `GuidanceTerm` without parameters or state.
@@ -52,8 +55,8 @@ def stateless(loss_fn: LossFn) -> GuidanceTerm:
 
     def apply(params: PyTree, state: PyTree, context: StepContext) -> TermOutput:
         del params
-        loss, weight = loss_fn(context)
-        return TermOutput(loss, weight, state)
+        loss, weight, *metrics = loss_fn(context)
+        return TermOutput(loss, weight, state, *metrics)
 
     return GuidanceTerm(no_variables, apply)
 

@@ -47,3 +47,20 @@ def function_and_point(
         return lambda values: forward(values).logits, inputs
     output = context.output if train else None
     return attributions.split_at(forward, inputs, layer, output=output)
+
+
+def check_cells(shape: tuple[int, ...], *, layer: str | None) -> None:
+    """Refuses maps of one cell: a loss of where in them has no gradient.
+
+    Args:
+      shape: (B, h, w) of the maps.
+      layer: the activation that is explained; the input if None.
+
+    Raises:
+      ValueError: if h w = 1.
+    """
+    if shape[1] * shape[2] == 1:
+        raise ValueError(
+            f"`layer` (={layer!r}) gives maps of shape {tuple(shape)}: one cell for "
+            "the whole image cannot be guided; explain an earlier layer."
+        )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from xguide_jax import attributions, ops
+from xguide_jax import attributions
 from xguide_jax.guidance import annotated, base, explained
 from xguide_jax.types import Array, GuidanceTerm, PredictFn, ScoreFn, StepContext
 
@@ -31,7 +31,12 @@ def localisation(
     the region. An example without a region has weight 0, loss 0 and gradient 0, as long
     as `loss` has a finite gradient at an empty region; those of `losses` do.
 
+    A map without a positive entry has no gradient of the losses that read the positive
+    part of a map alone: `losses.energy` and those of `ops.normalise_by_max`. The metric
+    'blank' is the share of the annotated examples with such a map.
+
     The losses of `losses` ask for different maps:
+      `losses.leaky_energy` raw ones with their sign, `attributions.signed_grad_cam`;
       `losses.energy` and `losses.outside_energy` raw ones;
       `lambda A, M: losses.region_l1(ops.normalise_by_max(A), M)` those in [0, 1], as
       does `losses.pixel_cross_entropy`.
@@ -49,10 +54,11 @@ def localisation(
 
     Returns:
       A term with no parameters or state that needs 'inputs', 'labels' and 'region', or
-      'boxes' with 'boxes_valid'. The map must not be finer than the region.
+      'boxes' with 'boxes_valid', see `annotated.region_of`; its metric is 'blank'.
 
     Raises:
-      ValueError: for an unknown `explain_in`; in the first step, for an unknown layer.
+      ValueError: for an unknown `explain_in`; in the first step, for an unknown layer,
+        a map of one cell, or one whose aspect is not that of the image.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
       Effectively Guide Models with Explanations", ICCV 2023, eq. 1, with the label as
@@ -60,7 +66,7 @@ def localisation(
     """
     explained.check_mode(explain_in)
 
-    def loss_fn(context: StepContext) -> tuple[Array, Array]:
+    def loss_fn(context: StepContext) -> tuple[Array, Array, dict[str, Array]]:
         region, valid = annotated.region_of(context.batch)
         function, point = explained.function_and_point(
             context, layer=layer, explain_in=explain_in
@@ -68,10 +74,16 @@ def localisation(
         maps = explainer(function, point, annotated.targets_of(context.batch))
         if maps.ndim == 4:
             maps = jnp.sum(ops.at_least_float32(maps), axis=-1)
+        explained.check_cells(maps.shape, layer=layer)
         _, h, w = maps.shape
-        region = ops.area_resize(jax.lax.stop_gradient(region), shape=(h, w))
-        values = loss(maps, region)
-        return jnp.where(valid, values, 0.0), valid.astype(values.dtype)
+        cells = annotated.on_cells(jax.lax.stop_gradient(region), shape=(h, w))
+        values = annotated.spoil(loss(maps, cells), region)
+        blank = ~jnp.any(maps > 0, axis=(1, 2))
+        return (
+            jnp.where(valid, values, 0.0),
+            valid.astype(values.dtype),
+            {"blank": blank.astype(values.dtype)},
+        )
 
     return base.stateless(loss_fn)
 

@@ -29,18 +29,26 @@ from xguide_jax.types import (
 _KNOWN = ("axis_name", "present", "region")
 
 
-def region_consistency(*, fill: Callable[..., Array]) -> GuidanceTerm:
-    """KL between the prediction on an image and with its outside replaced.
+def region_consistency(
+    *,
+    fill: Callable[..., Array],
+    consistency: Callable[[Array, Array], Array] = losses.kl_consistency,
+) -> GuidanceTerm:
+    """Distance of the prediction on an image from that with its outside replaced.
 
     l = KL(softmax f(x) || softmax f(x̃)), x̃ = x on the region and `fill` elsewhere.
     Region and fill are constants; gradients flow through both predictions. x̃ is
     predicted in train mode with a dropout draw of its own. Images without a region go
-    through that pass unchanged, with weight 0.
+    through that pass unchanged, with weight 0; and so do those of which nothing is
+    replaced, because the region covers them, because `other_backgrounds` found no other
+    image, or because they hold there what is filled in.
 
     Args:
       fill: (keys [B], inputs [B, H, W, C]) -> replacement values, e.g.
         `functools.partial(ops.uniform_range_fill, axes=(1, 2))`. One that also has the
         keywords `region`, `present` or `axis_name` gets those: `other_backgrounds`.
+      consistency: (logits of x, logits of x̃) -> [B], 0 for equal predictions; the KL
+        divergence of softmax heads by default.
 
     Returns:
       A term with no parameters or state that needs 'inputs' and 'region', or 'boxes'
@@ -50,9 +58,7 @@ def region_consistency(*, fill: Callable[..., Array]) -> GuidanceTerm:
     """
     return _on_replaced(
         fill,
-        lambda context, output: losses.kl_consistency(
-            context.output.logits, output.logits
-        ),
+        lambda context, output: consistency(context.output.logits, output.logits),
     )
 
 
@@ -77,7 +83,7 @@ def replaced_background_loss(
 
     Returns:
       A term with no parameters or state that needs what `region_consistency` does, and
-      what the task loss does.
+      what the task loss does; weights are as there.
 
     Source: ours, after the common background-swap augmentation.
     """
@@ -97,7 +103,7 @@ def other_backgrounds(
     That image's own region is filled by the mean of its background, each channel by
     itself, so that no other object comes in. The partner is drawn uniformly from the
     others that have both a region and a background, among the examples of all devices;
-    never the image itself. Where there is no other, the image keeps its own background.
+    never the image itself. Where there is no other, the image keeps its own pixels.
     The draw depends on the example's key and on who is annotated, never on how many
     devices share the batch.
 
@@ -132,14 +138,19 @@ def other_backgrounds(
     if axis_name is not None:
         lent, lends = jax.lax.all_gather((lent, lends), axis_name, tiled=True)
 
-    # Lenders are numbered in the order of the batch; a partner is 1 to n - 1 ahead.
-    count = jnp.maximum(jnp.sum(lends, dtype=jnp.int32), 1)
+    # Lenders are numbered in the order of the batch, and a partner is so many ahead of
+    # the lender that is the image itself or comes before it: 1 to n - 1, or 1 to n for
+    # an image that lends nothing, of which that lender is a partner too.
+    mine, lenders = lends[own], jnp.argsort(~lends, stable=True)
+    count = jnp.sum(lends, dtype=jnp.int32)
     number = jnp.cumsum(lends, dtype=jnp.int32)[own] - 1
-    ahead = jax.vmap(
-        lambda key: jax.random.randint(key, (), 1, jnp.maximum(count, 2), jnp.int32)
-    )(ops.example_keys(key, len(inputs)))
-    lenders = jnp.argsort(~lends, stable=True)
-    return lent[lenders[(number + ahead) % count]]
+    last = jnp.where(mine, jnp.maximum(count, 2), count + 1)
+    ahead = jax.vmap(lambda key, last: jax.random.randint(key, (), 1, last, jnp.int32))(
+        ops.example_keys(key, len(inputs)), last
+    )
+    found = lent[lenders[(number + ahead) % jnp.maximum(count, 1)]]
+    others = (count > mine.astype(jnp.int32))[:, None, None, None]
+    return jnp.where(others, found, inputs)
 
 
 def _on_replaced(
@@ -165,7 +176,9 @@ def _on_replaced(
         output = context.forward(
             jax.lax.stop_gradient(replaced), train=True, key=dropout_key[0]
         )
-        values = loss(context, output)
+        values = annotated.spoil(loss(context, output), region)
+        # Of an image that stays as it is nothing is asked, and means must not count it.
+        valid &= annotated.refused(region) | jnp.any(replaced != inputs, axis=(1, 2, 3))
         return jnp.where(valid, values, 0.0), valid.astype(values.dtype)
 
     return base.stateless(loss_fn)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
-from xguide_jax.guidance import annotated, base
+from xguide_jax.guidance import annotated, base, explained
 from xguide_jax.types import Array, Batch, GuidanceTerm, StepContext
 
 # (object, background, anchor), float [B, K] each, -> [B].
@@ -63,7 +63,8 @@ def region_contrastive(
       'boxes_valid'.
 
     Raises:
-      ValueError: for an unknown `anchor`, or what `loss` refuses.
+      ValueError: for an unknown `anchor`, or what `loss` refuses; in the first step,
+        for features of one cell, or whose aspect is not that of the image.
 
     Source: our definition after an unverified survey description ("FairBox"), of which
       no paper was found; not by Rao et al.
@@ -77,6 +78,7 @@ def region_contrastive(
     def loss_fn(context: StepContext) -> tuple[Array, Array]:
         features = ops.at_least_float32(context.output.intermediates[layer])
         _, h, w, _ = features.shape
+        explained.check_cells((len(features), h, w), layer=layer)
         inside, outside, valid = _masks(context.batch, (h, w), per_box)
         contrast = _whole_batch(loss, valid, context) if sees_batch else loss
         background = ops.masked_pool(features, outside)
@@ -92,6 +94,7 @@ def region_contrastive(
         counts = _is_large(inside).astype(features.dtype)  # [N, B]
         values = jnp.sum(counts * jax.vmap(compare)(inside), axis=0)
         values = ops.safe_divide(values, jnp.sum(counts, axis=0))
+        values = annotated.spoil(values, outside)
         return jnp.where(valid, values, 0.0), valid.astype(values.dtype)
 
     return base.stateless(loss_fn)
@@ -105,7 +108,7 @@ def _masks(
     Without `per_box` N is 1 and the region is the union.
     """
     if per_box:
-        boxes, boxes_valid = batch["boxes"], batch["boxes_valid"]
+        boxes, counted = annotated.boxes_of(batch)
         batch = {name: leaf for name, leaf in batch.items() if name != "region"}
     union, valid = annotated.region_of(batch)
     maps = union[None]
@@ -114,12 +117,12 @@ def _masks(
         rasterise = lambda box, valid: ops.rasterise_boxes(
             box[:, None], valid[:, None], shape=(height, width)
         )
-        maps = jax.vmap(rasterise, in_axes=1)(boxes, boxes_valid)
-    resize = lambda maps: ops.area_resize(jax.lax.stop_gradient(maps), shape=shape)
+        maps = jax.vmap(rasterise, in_axes=1)(boxes, counted)
+    resize = lambda maps: annotated.on_cells(jax.lax.stop_gradient(maps), shape=shape)
     inside, outside = jax.vmap(resize)(maps), 1 - resize(union)
-    outside = jnp.where(outside > _SMALLEST_SHARE, outside, 0.0)
-    valid &= _is_large(outside) & jnp.any(_is_large(inside), axis=0)
-    return inside, outside, valid
+    outside = jnp.where(outside <= _SMALLEST_SHARE, 0.0, outside)
+    parted = _is_large(outside) & jnp.any(_is_large(inside), axis=0)
+    return inside, outside, valid & (parted | annotated.refused(union))
 
 
 def _is_large(masks: Array) -> Array:

@@ -10,7 +10,7 @@ together with their images, as `data.transform_together` does.
 """
 
 from xguide_jax import attributions, losses
-from xguide_jax.guidance import base, explained, robust_parts
+from xguide_jax.guidance import annotated, base, explained, robust_parts
 from xguide_jax.types import Array, GuidanceTerm, ScoreFn, StepContext
 
 
@@ -41,10 +41,12 @@ def gradia(
         the examples of a batch.
 
     Returns:
-      A term without parameters or state that needs 'inputs', 'labels' and annotations.
+      A term without parameters or state that needs 'inputs', 'labels' and annotations;
+      its metric 'blank' is the share of the annotated examples whose map is constant.
 
     Raises:
-      ValueError: for an unknown `explain_in`.
+      ValueError: for an unknown `explain_in`; in the first step, for a map of one cell,
+        or one whose aspect is not that of the image.
 
     Source: GRADIA (Gao et al., CSCW 2022), the public code; the paper itself was not
       available to check.
@@ -54,13 +56,15 @@ def gradia(
         explain_in=explain_in,
     )  # fmt: skip
 
-    def loss_fn(context: StepContext) -> tuple[Array, Array]:
+    def loss_fn(context: StepContext) -> tuple[Array, Array, dict[str, Array]]:
         maps = explain(context)
         h, w = maps.shape[1:]
         marked = robust_parts.by_area(context.batch, shape=(h, w))
         targets = robust_parts.softened((), marked.evidence, shape=(h, w))
         loss = losses.imputation_l1(maps, targets)
-        return loss, marked.with_evidence.astype(loss.dtype)
+        loss = annotated.spoil(loss, marked.evidence)
+        weight = marked.with_evidence.astype(loss.dtype)
+        return loss, weight, {"blank": robust_parts.blank(maps)}
 
     return base.stateless(loss_fn)
 
@@ -85,7 +89,8 @@ def haics(
       explain_in: as `gradia`.
 
     Returns:
-      A term without parameters or state that needs 'inputs', 'labels' and annotations.
+      A term without parameters or state that needs 'inputs', 'labels' and annotations;
+      its metric is as `gradia`'s.
 
     Raises:
       ValueError: as `gradia`.
@@ -98,12 +103,14 @@ def haics(
         explain_in=explain_in,
     )  # fmt: skip
 
-    def loss_fn(context: StepContext) -> tuple[Array, Array]:
+    def loss_fn(context: StepContext) -> tuple[Array, Array, dict[str, Array]]:
         maps = explain(context)
         h, w = maps.shape[1:]
         marked = robust_parts.by_area(context.batch, shape=(h, w))
         loss = losses.masked_cross_entropy(maps, marked.signs)
-        return loss, marked.valid.astype(loss.dtype)
+        loss = annotated.spoil(loss, marked.evidence)
+        weight = marked.valid.astype(loss.dtype)
+        return loss, weight, {"blank": robust_parts.blank(maps)}
 
     return base.stateless(loss_fn)
 
@@ -134,7 +141,8 @@ def res_gaussian(
 
     Returns:
       A term without parameters or state that needs 'inputs', 'labels' and annotations;
-      its metrics 'robust' and 'imputation' are the two summands.
+      its metrics 'robust' and 'imputation' are the two summands, and 'blank' is as
+      `gradia`'s.
 
     Raises:
       ValueError: for a negative `slack`, and as `gradia`.
@@ -188,7 +196,7 @@ def res_learned(
 
     Raises:
       ValueError: unless 1 <= stride <= kernel_size, where the strides do not lead from
-        the image to the map, and as `res_gaussian`.
+        the image to the map or the params are missing, and as `res_gaussian`.
 
     Source: RES (Gao et al., KDD 2022), the public code, transform "S1".
     """

@@ -4,7 +4,7 @@
 {-1, 0, 1} the sign of each cell.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -37,7 +37,8 @@ class Marked(NamedTuple):
     """What was marked, on the pixels of the image and on the cells of a map.
 
     Attributes:
-      evidence: float [B, H, W], P: 1 where the pixel was marked as evidence, else 0.
+      evidence: float [B, H, W], P: 1 where the pixel was marked as evidence, else 0;
+        NaN in rows that were refused, see `annotated`.
       signs: float [B, h, w], Y.
       valid: bool [B], True where the example takes part at all.
       with_evidence: bool [B], True where it does, and has evidence.
@@ -70,7 +71,7 @@ def normalised_cam(
       context -> float [B, h, w] in [0, 1]; zeros for a constant map.
 
     Raises:
-      ValueError: for an unknown `explain_in`.
+      ValueError: for an unknown `explain_in`; in the first step, for a map of one cell.
     """
     explained.check_mode(explain_in)
 
@@ -87,9 +88,22 @@ def normalised_cam(
         maps = attributions.signed_grad_cam(
             head_fn, features, labels, score_fn=score_fn, weights=weights
         )
+        explained.check_cells(maps.shape, layer=layer)
         return ops.min_max_normalise(maps, epsilon=epsilon)
 
     return explain
+
+
+def blank(maps: Array) -> Array:
+    """1 for a normalised map that is 0 everywhere, for it was constant; else 0.
+
+    Args:
+      maps: float [B, h, w] in [0, 1].
+
+    Returns:
+      float [B].
+    """
+    return (~jnp.any(maps > 0, axis=(1, 2))).astype(maps.dtype)
 
 
 def by_area(batch: Batch, *, shape: tuple[int, int]) -> Marked:
@@ -106,10 +120,11 @@ def by_area(batch: Batch, *, shape: tuple[int, int]) -> Marked:
     """
     annotations, valid = annotated.annotations_of(batch)
     evidence = jax.nn.relu(annotations)
-    positive = ops.area_resize(evidence, shape=shape) > 0
-    negative = ops.area_resize(jax.nn.relu(-annotations), shape=shape) > 0
+    positive = annotated.on_cells(evidence, shape=shape) > 0
+    negative = annotated.on_cells(jax.nn.relu(-annotations), shape=shape) > 0
     signs = jnp.where(positive, 1.0, jnp.where(negative, -1.0, 0.0))
-    return Marked(evidence, signs, valid, valid & jnp.any(evidence > 0, axis=(1, 2)))
+    some = jnp.any(evidence > 0, axis=(1, 2)) | annotated.refused(evidence)
+    return Marked(evidence, signs, valid, valid & some)
 
 
 def softened(params: PyTree, evidence: Array, *, shape: tuple[int, int]) -> Array:
@@ -124,7 +139,7 @@ def softened(params: PyTree, evidence: Array, *, shape: tuple[int, int]) -> Arra
       float [B, h, w] in [0, 1]; zeros where there is no evidence.
     """
     del params
-    return ops.normalise_by_max(ops.blur(ops.area_resize(evidence, shape=shape)))
+    return ops.normalise_by_max(ops.blur(annotated.on_cells(evidence, shape=shape)))
 
 
 def learned_imputation(*, kernel_size: int, stride: int) -> tuple[Init, Impute]:
@@ -140,8 +155,8 @@ def learned_imputation(*, kernel_size: int, stride: int) -> tuple[Init, Impute]:
       in ±1 / kernel_size; and (params, evidence, *, shape) -> float [B, h, w].
 
     Raises:
-      ValueError: unless 1 <= stride <= kernel_size, and by the second function if the
-        strides do not lead from the image to the map.
+      ValueError: unless 1 <= stride <= kernel_size, and by the second function without
+        the params, or if the strides do not lead from the image to the map.
     """
     if not 1 <= stride <= kernel_size:
         raise ValueError(
@@ -157,6 +172,13 @@ def learned_imputation(*, kernel_size: int, stride: int) -> tuple[Init, Impute]:
         return {"kernel": kernel}, ()
 
     def impute(params: PyTree, evidence: Array, *, shape: tuple[int, int]) -> Array:
+        if not isinstance(params, Mapping) or "kernel" not in params:
+            raise ValueError(
+                f"`params` (={params!r}) must be {{'kernel': [{kernel_size}, "
+                f"{kernel_size}]}}: the term learns. Make them by its `init`, or by "
+                "`training.init_guidance` for all terms, and give them as "
+                "params['guidance'][<name of the term>]."
+            )
         height, width = evidence.shape[1:]
         reached = (height // stride, width // stride)
         if reached != shape:
@@ -193,7 +215,8 @@ def robust_term(
       init: makes the params that `impute` takes.
 
     Returns:
-      A term whose metrics 'robust' and 'imputation' are the two summands.
+      A term whose metrics 'robust' and 'imputation' are the two summands; 'blank' is
+      that of constant maps.
 
     Raises:
       ValueError: for a negative `slack`.
@@ -211,11 +234,12 @@ def robust_term(
         targets = impute(params, marked.evidence, shape=shape)
         distance = losses.imputation_l1(maps, targets)
         distance = jnp.where(marked.with_evidence, distance, 0.0)
+        distance = annotated.spoil(distance, marked.evidence)
         return TermOutput(
             robust + distance,
             marked.valid.astype(maps.dtype),
             state,
-            {"robust": robust, "imputation": distance},
+            {"robust": robust, "imputation": distance, "blank": blank(maps)},
         )
 
     return GuidanceTerm(init, apply)

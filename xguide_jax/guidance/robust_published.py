@@ -116,7 +116,7 @@ def haics_published(*, layer: str = "features") -> GuidanceTerm:
     """
     explain = _published_cam(layer)
 
-    def loss_fn(context: StepContext) -> tuple[Array, Array]:
+    def loss_fn(context: StepContext) -> tuple[Array, Array, dict[str, Array]]:
         maps = explain(context)
         h, w = maps.shape[1:]
         marked = _by_nearest(context.batch, shape=(h, w))
@@ -129,7 +129,9 @@ def haics_published(*, layer: str = "features") -> GuidanceTerm:
         entropy, share, count = ops.axis_sum(sums, context.axis_name)
         product = ops.safe_divide(entropy, count) * ops.safe_divide(share, count)
         weight = marked.valid.astype(maps.dtype)
-        return jnp.broadcast_to(product, weight.shape), weight
+        loss = jnp.broadcast_to(product, weight.shape)
+        loss = annotated.spoil(loss, marked.evidence)
+        return loss, weight, {"blank": robust_parts.blank(maps)}
 
     return base.stateless(loss_fn)
 
@@ -147,7 +149,7 @@ def _published_cam(layer: str) -> robust_parts.Explain:
 def _by_nearest(batch: Batch, *, shape: tuple[int, int]) -> robust_parts.Marked:
     """The first pixel of each cell; images without evidence take no part."""
     annotations, valid = annotated.annotations_of(batch)
-    valid &= jnp.any(annotations > 0, axis=(1, 2))
+    valid &= jnp.any(annotations > 0, axis=(1, 2)) | annotated.refused(annotations)
     annotations = jnp.where(valid[:, None, None], annotations, 0.0)
     signs = jnp.sign(_nearest(annotations, shape=shape))
     return robust_parts.Marked(jax.nn.relu(annotations), signs, valid, valid)
@@ -160,6 +162,7 @@ def _blurred(params: object, evidence: Array, *, shape: tuple[int, int]) -> Arra
 
 
 def _nearest(maps: Array, *, shape: tuple[int, int]) -> Array:
+    annotated.check_aspect(maps.shape[1:], shape)
     rows, columns = (
         jnp.arange(cells) * size // cells
         for size, cells in zip(maps.shape[1:], shape, strict=True)

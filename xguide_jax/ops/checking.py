@@ -81,7 +81,7 @@ def _check(
     numbers = np.asarray(values)
     bad = ~np.asarray(is_good(numbers.astype(np.float64)))
     if where is not None:
-        bad &= np.asarray(where).reshape(-1, *[1] * (bad.ndim - 1))
+        bad &= np.asarray(where, bool).reshape(-1, *[1] * (bad.ndim - 1))
     if np.any(bad):
         place = tuple(np.argwhere(bad)[0].tolist())
         raise ValueError(
