@@ -30,7 +30,8 @@ def grad_cam(
     features and, where the weights are computed here, through them as well (a double
     backward pass). To differentiate through the features only, pass `weights` from
     `grad_cam_weights` held constant. A map without positive evidence is 0 everywhere
-    with gradient 0, and guidance cannot revive it; `signed_grad_cam` has no such state.
+    with gradient 0, and guidance cannot revive it; nor can a loss of the positive part
+    of `signed_grad_cam`, such as `losses.energy`. `losses.leaky_energy` of that can.
 
     Args:
       head_fn: features [B, h, w, K] -> logits [B, C].

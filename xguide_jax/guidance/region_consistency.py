@@ -103,7 +103,7 @@ def other_backgrounds(
     That image's own region is filled by the mean of its background, each channel by
     itself, so that no other object comes in. The partner is drawn uniformly from the
     others that have both a region and a background, among the examples of all devices;
-    never the image itself. Where there is no other, the image keeps its own pixels.
+    never the image itself. Where there is no other, the image keeps its own background.
     The draw depends on the example's key and on who is annotated, never on how many
     devices share the batch.
 
@@ -150,7 +150,7 @@ def other_backgrounds(
     )
     found = lent[lenders[(number + ahead) % jnp.maximum(count, 1)]]
     others = (count > mine.astype(jnp.int32))[:, None, None, None]
-    return jnp.where(others, found, inputs)
+    return jnp.where(others, found, lent[own])
 
 
 def _on_replaced(
