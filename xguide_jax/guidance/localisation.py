@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from xguide_jax import attributions
+from xguide_jax import attributions, ops
 from xguide_jax.guidance import annotated, base, explained
 from xguide_jax.types import Array, GuidanceTerm, PredictFn, ScoreFn, StepContext
 
