@@ -1,10 +1,12 @@
 """Lines, bands and the numbers in their legends."""
 
 import functools
+import io
 import warnings
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from xguide_jax import reporting
 
@@ -13,7 +15,7 @@ _FRACTIONS = np.array([0.0, 0.5, 1.0])
 
 def _legend(figure):
     (legend,) = figure.legends
-    return [text.get_text() for text in legend.get_texts()]
+    return [text.get_text().replace("\n", " ") for text in legend.get_texts()]
 
 
 def _bands(axis):
@@ -191,3 +193,44 @@ def test_training_refuses_what_it_cannot_draw():
         reporting.training_curves({"guided": {}}, steps=np.arange(3))
     with pytest.raises(ValueError, match=r"'loss of guided' has shape \(1, 2\)"):
         reporting.training_curves({"guided": {"loss": np.ones(2)}}, steps=np.arange(3))
+
+
+LONG = "a_name_of_an_arm_that_is_longer_than_any_legend=0.5@strokes_of_a_pen_" * 3
+
+
+def texts_outside(figure):
+    """The texts that run out of a figure as it is drawn."""
+    figure.savefig(io.BytesIO(), dpi=figure.dpi)  # lays the figure out
+    width, height = figure.bbox.size
+    boxes = {
+        text.get_text(): text.get_window_extent()
+        for text in figure.findobj(Text)
+        if len(text.get_text()) > 10  # ticks may lie beyond an axis, undrawn
+    }
+    return [
+        text
+        for text, box in boxes.items()
+        if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1
+    ]
+
+
+def test_long_names_are_folded_and_stay_in_the_figure():
+    rows = np.random.default_rng(0).random((3, 5))
+    fractions = np.linspace(0, 1, 5)
+    names = {"title": LONG, "x_label": LONG}
+    figures = [
+        reporting.curves(
+            {LONG: rows, "b": rows}, fractions=fractions, y_label=LONG, **names
+        ),
+        reporting.training_curves(
+            {LONG: {LONG: rows}, "b": {"loss": rows}}, steps=np.arange(5), **names
+        ),
+        reporting.tradeoff(
+            {LONG: rows[:, :2], "b": rows[:, 2:4]}, y_label="y", **names
+        ),
+    ]
+    for figure in figures:
+        assert not texts_outside(figure)
+        # Folded, not shrunk: the curves keep most of the figure's width.
+        panel = figure.axes[0].get_position()
+        assert panel.width * figure.get_figwidth() > 1.5

@@ -78,8 +78,7 @@ def curves(
     style.finish_axis(axis, x_label=x_label, y_label=y_label)
     axis.set_xlim(fractions[0], fractions[-1])
     _draw_legend(figure, columns=1, title="area under the curve [95 % interval]")
-    if title:
-        axis.set_title(title, fontsize=style.LARGE)
+    style.set_title(figure, title, inches=3.1, axis=axis)
     return style.literal(figure)
 
 
@@ -127,8 +126,7 @@ def training_curves(
     for axis in axes[len(names) :]:
         axis.remove()
     _draw_legend(figure, columns=min(4, len(metrics)))
-    if title:
-        figure.suptitle(title, fontsize=style.LARGE)
+    style.set_title(figure, title, inches=figure.get_figwidth() - 0.3)
     return style.literal(figure)
 
 
@@ -202,16 +200,21 @@ def _draw_band(
 
 
 def _draw_legend(figure: Figure, *, columns: int, title: str | None = None) -> None:
-    """One legend below all panels, with each label once."""
+    """One legend below all panels, with each label once, in lines that fit."""
     lines = {
         str(line.get_label()): line
         for axis in figure.axes
         for line in axis.lines
         if not str(line.get_label()).startswith("_")  # Matplotlib's mark for unnamed
     }
+    inches = (figure.get_figwidth() - 0.3) / columns - 0.5
+    folded = [style.legend_label(name, inches=inches) for name in lines]
+    # A row of the legend is as high as its highest label; one column is the usual case.
+    growth = sum(extra for _, extra in folded) / columns
+    figure.set_figheight(figure.get_figheight() + growth)
     figure.legend(
         list(lines.values()),
-        list(lines),
+        [label for label, _ in folded],
         loc="outside lower center",
         ncols=columns,
         frameon=False,

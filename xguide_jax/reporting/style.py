@@ -4,9 +4,10 @@ The palette is the one of Okabe and Ito, whose colours the colour-blind can tell
 Nothing here touches Matplotlib's global settings.
 """
 
+import functools
 import io
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -32,21 +33,70 @@ def coloured(items: Iterable[Item]) -> list[tuple[Item, str]]:
     return [(item, PALETTE[i % len(PALETTE)]) for i, item in enumerate(items)]
 
 
-def finish_axis(axis: Axes, *, x_label: str, y_label: str) -> None:
+def finish_axis(axis: Axes, *, x_label: str, y_label: str, beside: float = 0.0) -> None:
     """Labels in readable type, no box, and a faint grid to read values by.
 
     Args:
-      axis: changed in place.
+      axis: of `figure.subplots`, changed in place; labels are folded to its share of
+        the figure.
       x_label: with its unit.
       y_label: with its unit.
+      beside: inches of the panel's share that something beside it takes.
     """
-    axis.set_xlabel(x_label, fontsize=NORMAL)
-    axis.set_ylabel(y_label, fontsize=NORMAL)
+    width, height = _inches(axis)
+    fold = functools.partial(lettering.folded, size=NORMAL, lines=3)
+    axis.set_xlabel(fold(x_label, inches=width - beside - 1.2), fontsize=NORMAL)
+    axis.set_ylabel(fold(y_label, inches=max(height - 1.6, 1.2)), fontsize=NORMAL)
     axis.tick_params(labelsize=SMALL, length=3, color="#999999")
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["left", "bottom"]].set_color("#999999")
     axis.grid(color="#e6e6e6", linewidth=0.6)
     axis.set_axisbelow(True)
+
+
+def set_title(
+    figure: Figure, title: str | None, *, inches: float, axis: Axes | None = None
+) -> None:
+    """A title above the figure, or above one panel of it, in lines that fit.
+
+    Args:
+      figure: changed in place, higher by the lines behind the first.
+      title: nothing is done if None or empty.
+      inches: the longest line.
+      axis: the panel.
+    """
+    if not title:
+        return
+    text = lettering.folded(title, inches=inches, size=LARGE, lines=3)
+    figure.set_figheight(figure.get_figheight() + _extra_height(text, LARGE))
+    set_text = figure.suptitle if axis is None else axis.set_title
+    set_text(text, fontsize=LARGE)
+
+
+def legend_label(text: str, *, inches: float) -> tuple[str, float]:
+    """The text of a legend, folded, and how much higher that makes the legend.
+
+    Args:
+      text: any.
+      inches: the room beside the legend's line or point.
+
+    Returns:
+      At most three lines; inches that a figure has to grow by.
+    """
+    label = lettering.folded(text, inches=inches, size=SMALL, lines=3)
+    return label, _extra_height(label, SMALL)
+
+
+def _inches(axis: Axes) -> tuple[float, float]:
+    """Width and height of a panel's share of its figure."""
+    figure, place = cast(Figure, axis.get_figure(root=True)), axis.get_subplotspec()
+    rows, columns = place.get_gridspec().get_geometry() if place else (1, 1)
+    return figure.get_figwidth() / columns, figure.get_figheight() / rows
+
+
+def _extra_height(text: str, size: float) -> float:
+    """Inches of the lines behind the first."""
+    return (lettering.num_lines(text) - 1) * 1.25 * size / 72
 
 
 def literal(figure: Figure) -> Figure:

@@ -56,16 +56,18 @@ def tradeoff(
         if 0 < len(pairs) < len(given[arm]):
             text += f" ({len(pairs)} of {len(given[arm])})"
         entries.append(Line2D([], [], marker="o", linestyle="", color=colour))
-        entries[-1].set_label(text if len(pairs) else f"{text}: undefined")
+        text = text if len(pairs) else f"{text}: undefined"
+        label, extra = style.legend_label(text, inches=2.4)
+        entries[-1].set_label(label)
+        figure.set_figheight(figure.get_figheight() + extra)
         if len(pairs):
             _draw_points(axis, pairs, colour, name=str(number))
-    style.finish_axis(axis, x_label=x_label, y_label=y_label)
+    style.finish_axis(axis, x_label=x_label, y_label=y_label, beside=2.9)
     figure.legend(
         handles=entries, loc="outside right upper", frameon=False,
         fontsize=style.SMALL, title="* on the front", title_fontsize=style.SMALL,
     )  # fmt: skip
-    if title:
-        axis.set_title(title, fontsize=style.LARGE)
+    style.set_title(figure, title, inches=3.1, axis=axis)
     return style.literal(figure)
 
 
