@@ -117,3 +117,142 @@ def test_multi_hot_labels_do_not_say_what_is_explained():
         annotated.targets_of({"labels": jnp.ones((2, 3), int)})
     with pytest.raises(ValueError, match="'targets' or 'labels'"):
         annotated.targets_of({"inputs": jnp.ones((2, 3))})
+
+
+READERS = {
+    "region": annotated.region_of,
+    "annotations": annotated.annotations_of,
+}
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+@pytest.mark.parametrize(
+    ("image", "shape"),
+    [
+        ((8, 16, 3), (16, 8)),  # swapped
+        ((3, 8, 16), (8, 16)),  # channels first
+        ((8, 16, 3), (2, 2)),  # blocks of 4 x 8
+        ((8, 8, 3), (3, 3)),  # no whole blocks
+        ((8, 8, 3), (16, 16)),  # finer
+    ],
+)
+def test_an_annotation_of_another_shape_is_refused_with_both(name, image, shape):
+    batch = {"inputs": jnp.zeros((2, *image)), name: jnp.ones((2, *shape))}
+    found, given = str((2, *shape)), str((2, *image))
+    with pytest.raises(ValueError, match=r"`data\.resize_mask`") as error:
+        jax.eval_shape(READERS[name], batch)
+    assert found in str(error.value)
+    assert given in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_a_coarse_annotation_stands_for_its_blocks(name):
+    coarse = jnp.array([[[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]])
+    batch = {"inputs": jnp.zeros((1, 6, 4, 3)), name: coarse}
+    found, valid = READERS[name](batch)
+    np.testing.assert_array_equal(found[0], np.kron(coarse[0], np.ones((2, 2))))
+    assert valid[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        *[("region", value) for value in (255, -0.5, np.nan, 1.5)],
+        *[("annotations", value) for value in (255, 0.5, np.nan)],
+    ],
+)
+def test_values_that_are_none_are_refused_or_spoil_their_row_inside_jit(name, bad):
+    maps = np.zeros((4, 2, 2), np.float32)
+    maps[:, 0, 0], maps[1:, 1, 1] = 1, bad
+    batch = {name: maps, "region_valid": np.array([True, True, False, True])}
+    message = rf"^`batch\['{name}'\]`\[1, 1, 1\] .* must .*`data.region_from_labels`"
+    with pytest.raises(ValueError, match=message):
+        READERS[name](batch)
+    found, valid = jax.jit(READERS[name])(batch)
+    np.testing.assert_array_equal(valid, [True, True, False, True])
+    np.testing.assert_array_equal(found[0], maps[0])
+    assert np.isnan(found[jnp.array([1, 3])]).all()
+    np.testing.assert_array_equal(found[2], np.zeros((2, 2)))  # of no interest
+    rows = annotated.refused(found)
+    np.testing.assert_array_equal(rows, [False, True, False, True])
+    spoilt = annotated.spoil(jnp.ones(4), found)
+    np.testing.assert_array_equal(spoilt, [1, np.nan, 1, np.nan])
+
+
+def test_only_rows_that_count_are_looked_at():
+    batch = {
+        "region": jnp.stack([jnp.ones((2, 2)), jnp.full((2, 2), 255.0)]),
+        "region_valid": jnp.array([True, False]),
+    }
+    np.testing.assert_array_equal(annotated.region_of(batch)[1], [True, False])
+
+
+@pytest.mark.parametrize("box", [[3, 0, 1, 2], [0, 2, 1, 1], [0, 0, np.nan, 1]])
+def test_inverted_boxes_spoil_their_row_inside_jit_where_they_count(box):
+    batch = {
+        "inputs": INPUTS,
+        "boxes": jnp.array([[box, [0, 0, 1, 1]]] * 3, jnp.float32),
+        "boxes_valid": jnp.array([[True, True], [False, True], [False, False]]),
+    }
+    with pytest.raises(ValueError, match=r"`boxes`\[0, 0\]"):
+        annotated.region_of(batch)
+    region, valid = jax.jit(annotated.region_of)(batch)
+    np.testing.assert_array_equal(annotated.refused(region), [True, False, False])
+    np.testing.assert_array_equal(valid, [True, True, False])
+
+
+def test_boxes_as_fractions_of_the_image_do_not_count():
+    batch = {
+        "inputs": INPUTS,
+        "boxes": jnp.full((3, 1, 4), 0.1).at[..., 2:].set(0.6),
+        "boxes_valid": jnp.ones((3, 1), bool),
+    }
+    np.testing.assert_array_equal(annotated.region_of(batch)[1], [False] * 3)
+
+
+@pytest.mark.parametrize("name", ["targets", "labels"])
+def test_of_boxes_with_a_class_those_of_the_target_count(name):
+    batch = {
+        "inputs": INPUTS,
+        "boxes": jnp.tile(jnp.array([[0, 0, 1, 1], [2, 0, 4, 2]]), (3, 1, 1)),
+        "boxes_valid": jnp.array([[True, True], [True, True], [True, False]]),
+        "boxes_class": jnp.array([[0, 1], [0, 1], [0, 1]]),
+        "labels": jnp.ones((3, 2), int),
+        name: jnp.array([0, 1, 1]),
+    }
+    region, valid = annotated.region_of(batch)
+    np.testing.assert_array_equal(valid, [True, True, False])
+    np.testing.assert_array_equal(region[0], [[1, 0, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(region[1], [[0, 0, 1, 1]] * 2)
+    del batch[name]
+    batch["labels"] = jnp.ones((3, 2), int)
+    with pytest.raises(ValueError, match="'targets'"):
+        annotated.region_of(batch)
+
+
+@pytest.mark.parametrize(
+    ("image", "cells"),
+    [
+        ((224, 224), (7, 7)),
+        ((9, 11), (2, 3)),
+        ((9, 11), (3, 3)),
+        ((28, 56), (12, 26)),  # two VALID convolutions, then pooling
+        ((8, 16), (8, 16)),
+        ((6, 6), (1, 2)),
+        ((480, 640), (15, 20)),
+    ],
+)
+def test_maps_of_one_stride_fit_their_image(image, cells):
+    annotated.check_aspect(image, cells)
+    assert annotated.on_cells(jnp.ones((1, *image)), shape=cells).shape == (1, *cells)
+
+
+@pytest.mark.parametrize(
+    ("image", "cells"),
+    [((8, 16), (4, 2)), ((8, 16), (4, 4)), ((8, 8), (9, 9)), ((480, 640), (20, 15))],
+)
+def test_maps_of_another_aspect_are_refused(image, cells):
+    with pytest.raises(ValueError, match="does not fit images of") as error:
+        annotated.on_cells(jnp.ones((1, *image)), shape=cells)
+    assert str(cells) in str(error.value)
+    assert str(image) in str(error.value)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import region_cases
 
 from xguide_jax import guidance, losses, ops, testing, training
 from xguide_jax.types import ModelOutput
@@ -259,3 +260,60 @@ def test_backgrounds_need_images_and_regions_of_one_size():
         others(jax.random.key(0), INPUTS[..., 0])
     with pytest.raises(AssertionError, match="shape"):
         others(jax.random.key(0), INPUTS, REGION[:, :2])
+
+
+def test_an_image_that_lends_nothing_draws_every_lender_alike():
+    """Lenders 1 and 3 of five; the others lend nothing, wherever they stand."""
+    region = np.zeros((5, 3, 3), np.float32)
+    region[[1, 3], :2, :2] = 1
+    region[4] = 1
+    inputs = np.where(region[..., None] > 0, 100.0, np.arange(5.0)[:, None, None, None])
+    inputs = np.float32(inputs * [1, 2])
+    keys = jax.random.split(jax.random.key(0), 400)
+    draw = jax.vmap(lambda key: others(key, inputs, region))
+    found = np.asarray(draw(keys))[:, :, 2, 2, 0]
+    np.testing.assert_array_equal(found[:, 1], 3)
+    np.testing.assert_array_equal(found[:, 3], 1)
+    for row in (0, 2, 4):
+        lenders, counts = np.unique(found[:, row], return_counts=True)
+        np.testing.assert_array_equal(lenders, [1, 3])
+        assert np.all(np.abs(counts - 200) < 4 * 10)
+
+
+def test_without_any_lender_each_image_keeps_its_own_pixels():
+    values = others(jax.random.key(0), INPUTS, np.zeros_like(REGION))
+    np.testing.assert_array_equal(values, INPUTS)
+
+
+def outcome(term, batch):
+    """Loss and weight of each example of the two-pixel network."""
+    forward = lambda inputs, **_: two_pixels(WEIGHTS, (), inputs, train=True)[0]
+    context = region_cases.context_of(batch, forward(batch["inputs"]), forward=forward)
+    out = jax.jit(lambda: term.apply((), (), context)[:2])()
+    return np.asarray(out[0]), np.asarray(out[1])
+
+
+@pytest.mark.parametrize(
+    "make", [guidance.region_consistency, guidance.replaced_background_loss]
+)
+def test_images_that_stay_as_they_are_weigh_nothing(make):
+    """A region over all of the image; a background that holds the fill already."""
+    batch = {
+        "inputs": jnp.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0]])[:, None, :, None],
+        "labels": jnp.array([0, 0, 0]),
+        "region": jnp.array([[[0.0, 1.0]], [[1.0, 1.0]], [[0.0, 1.0]]]),
+    }
+    loss, weight = outcome(make(fill=ZEROS), batch)
+    np.testing.assert_array_equal(weight, [1, 0, 0])
+    assert loss[0] > 0
+    np.testing.assert_array_equal(loss[1:], 0)
+    alone = {name: leaf[:1] for name, leaf in batch.items()}
+    _, weight = outcome(make(fill=guidance.other_backgrounds), alone)
+    np.testing.assert_array_equal(weight, [0])  # nobody lends
+
+
+def test_another_consistency_takes_the_place_of_the_divergence():
+    squared = lambda own, other: jnp.sum((own - other) ** 2, axis=-1)
+    term = guidance.region_consistency(fill=ZEROS, consistency=squared)
+    loss, _, _ = guide(term, (two_pixels, WEIGHTS, ()), TWO_PIXELS)
+    np.testing.assert_allclose(loss, 1.0)  # logits (3, 0) and (2, 0)

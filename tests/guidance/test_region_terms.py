@@ -163,3 +163,137 @@ def test_any_annotation_and_constant_maps_give_finite_losses_and_gradients(
     if not np.any(valid):
         assert loss == 0
         chex.assert_trees_all_equal(gradient, jax.tree.map(np.zeros_like, params))
+
+
+SIGNED_CAM = functools.partial(
+    attributions.signed_grad_cam, score_fn=attributions.target_logit
+)
+MAP_TERMS = {
+    "energy": guidance.localisation(
+        loss=losses.energy, explainer=CAM, layer="features"
+    ),
+    "leaky": guidance.localisation(
+        loss=losses.leaky_energy, explainer=SIGNED_CAM, layer="features"
+    ),
+    "l1": guidance.localisation(
+        loss=on_normalised(losses.region_l1), explainer=CAM, layer="features"
+    ),
+    "contrast": guidance.region_contrastive(loss=SOFTMAX),
+    "gradia": guidance.gradia(),
+    "haics": guidance.haics(),
+    "haics_published": guidance.haics_published(),
+    "res": guidance.res_gaussian(slack=0.1),
+    "res_published": guidance.res_gaussian_published(),
+}
+
+
+def guided(term, inputs, batch, *, network=region_cases.linear_network):
+    """The loss and what is logged, of a network whose features are its inputs."""
+    channels = inputs.shape[-1]
+    head = np.float32([[4.0, 0.0]] + [[0.0, 4.0]] * (channels - 1))
+    params = {"kernel": np.eye(channels, dtype=np.float32), "head": head}
+    compute = lambda batch: training.guidance_loss(
+        network, {"term": term}, {"model": params}, (), {}, batch,
+        key=jax.random.key(0), step=0,
+    )  # fmt: skip
+    batch = {"labels": np.zeros(len(inputs), int), "inputs": inputs, **batch}
+    loss, (_, metrics) = jax.jit(compute)(batch)
+    return loss, metrics
+
+
+@pytest.mark.parametrize("name", sorted(MAP_TERMS))
+def test_a_map_of_one_cell_is_refused_by_its_layer_and_shape(name):
+    pooled = lambda params, state, inputs, **options: region_cases.linear_network(
+        params, state, jnp.mean(inputs, axis=(1, 2), keepdims=True), **options
+    )
+    batch = {"region": np.ones((2, 4, 4)) * np.eye(4)}
+    message = r"^`layer` \(='features'\) gives maps of shape \(2, 1, 1\)"
+    with pytest.raises(ValueError, match=message):
+        guided(MAP_TERMS[name], np.ones((2, 4, 4, 1)), batch, network=pooled)
+
+
+@pytest.mark.parametrize("name", sorted({**MAP_TERMS, "consistency": 0, "reasons": 0}))
+def test_a_mask_of_255_makes_the_loss_nan_and_one_in_a_row_of_no_interest_does_not(
+    name,
+):
+    terms = {
+        **MAP_TERMS,
+        "consistency": guidance.region_consistency(fill=guidance.other_backgrounds),
+        "reasons": guidance.right_for_right_reasons(),
+    }
+    inputs = np.random.default_rng(0).normal(size=(3, 4, 4, 2)).astype(np.float32)
+    mask = np.float32(np.ones((3, 4, 4)) * np.tri(4))
+    mask[1] *= 255
+    valid = np.array([True, True, True])
+    loss, _ = guided(terms[name], inputs, {"region": mask, "region_valid": valid})
+    assert np.isnan(loss)
+    valid = np.array([True, False, True])
+    loss, _ = guided(terms[name], inputs, {"region": mask, "region_valid": valid})
+    assert np.isfinite(loss)
+
+
+@pytest.mark.parametrize("name", sorted(set(MAP_TERMS) - {"contrast"}))
+def test_blank_maps_are_counted_among_the_annotated(name):
+    """Of three annotated maps one is blank; so is the fourth, which does not count."""
+    values = np.random.default_rng(0).uniform(0.5, 1, (4, 4, 4, 1)).astype(np.float32)
+    values[[1, 3]] = -1
+    batch = {
+        "region": np.ones((4, 4, 4)) * np.tri(4),
+        "region_valid": np.array([True, True, True, False]),
+    }
+    _, metrics = guided(MAP_TERMS[name], values, batch)
+    np.testing.assert_allclose(metrics["term/blank"], 1 / 3, rtol=1e-6)
+
+
+def test_a_map_with_swapped_axes_is_refused():
+    turned = lambda params, state, inputs, **options: region_cases.linear_network(
+        params, state, jnp.swapaxes(inputs, 1, 2), **options
+    )
+    batch = {"region": np.ones((1, 4, 8))}
+    for name in sorted(MAP_TERMS):
+        with pytest.raises(ValueError, match=r"\(8, 4\) cells .* \(4, 8\) pixels"):
+            guided(MAP_TERMS[name], np.ones((1, 4, 8, 1)), batch, network=turned)
+
+
+def test_leaky_energy_revives_a_dead_map_and_energy_does_not():
+    """All evidence is negative; a few steps later all of it is inside, positive."""
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(0.2, 1, (4, 4, 4, 2)).astype(np.float32)
+    region = np.zeros((4, 4, 4), np.float32)
+    region[:, :2, :2] = 1
+    inputs[..., 1] = np.where(region > 0, 1.0, 0.1)  # says where the object is
+    batch = {"inputs": inputs, "labels": np.zeros(4, int), "region": region}
+    dead = {
+        "kernel": -np.eye(2, dtype=np.float32),
+        "head": np.float32([[1, 0], [1, 0]]),
+    }
+
+    def after(term):
+        loss = lambda params: training.guidance_loss(
+            region_cases.linear_network, {"t": term}, {"model": params}, (), {}, batch,
+            key=jax.random.key(0), step=0,
+        )  # fmt: skip
+        step = jax.jit(jax.grad(loss, has_aux=True))
+        params, blanks = dead, []
+        for _ in range(30):
+            gradient, (_, metrics) = step(params)
+            blanks.append(float(metrics["t/blank"]))
+            params = jax.tree.map(lambda p, g: p - 3.0 * g, params, gradient)
+        return params, blanks
+
+    _, blanks = after(MAP_TERMS["leaky"])
+    assert blanks[0] == 1
+    assert blanks[-1] == 0
+    energy = guidance.localisation(
+        loss=losses.energy, explainer=SIGNED_CAM, layer="features"
+    )
+    params, blanks = after(energy)
+    assert blanks[-1] == 1
+    chex.assert_trees_all_equal(params, dead)
+
+
+def test_learned_imputation_says_whose_params_are_missing():
+    term = guidance.res_learned(slack=0.1, kernel_size=1, stride=1)
+    message = r"^`params` \(=\(\)\) must be {'kernel': \[1, 1\]}.*`init`"
+    with pytest.raises(ValueError, match=message):
+        guided(term, np.ones((1, 4, 4, 1)), {"region": np.ones((1, 4, 4))})
