@@ -120,7 +120,7 @@ API = {
     "guidance.region_contrastive": (
         "", "loss layer per_box anchor anchor_grad", "layer per_box anchor anchor_grad",
     ),
-    "guidance.region_consistency": ("", "fill", ""),
+    "guidance.region_consistency": ("", "consistency fill", "consistency"),
     "guidance.replaced_background_loss": ("", "fill task_loss", "task_loss"),
     "guidance.right_for_right_reasons": (
         "", "score_fn explain_in", "score_fn explain_in",

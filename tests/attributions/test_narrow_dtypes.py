@@ -49,7 +49,8 @@ def test_a_class_activation_map_adds_512_products_up_in_float32(cam, dtype):
 def test_channel_weights_are_means_in_float32(dtype):
     """Gradients 1 and 2049 / 2048 a place: their mean is no number of float16."""
     gradient = jnp.array([[1.0, 1 + 1 / 128]], dtype)[None, :, :, None]
-    head = lambda x: jnp.sum(x * gradient, axis=(1, 2, 3))[:, None]
+    score = lambda x: jnp.sum(x * gradient, axis=(1, 2, 3))
+    head = lambda x: jnp.stack([score(x), jnp.zeros(1, dtype)], axis=1)
     weights = attributions.grad_cam_weights(
         head, jnp.ones((1, 1, 2, 1), dtype), TARGET, score_fn=score_fn
     )

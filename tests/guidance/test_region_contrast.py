@@ -342,7 +342,7 @@ def refuse(message, term, *, without=()):
 
 def test_missing_layers_and_annotations_are_named():
     refuse(
-        r"^term 'contrast' needs batch\['conv5'\]; .* exposes \['features'\]\.",
+        r"^term 'contrast' needs the layer 'conv5'; .* exposes \['features'\]\.",
         term_of(layer="conv5"),
     )
     refuse(

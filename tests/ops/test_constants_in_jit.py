@@ -62,6 +62,7 @@ CALLS = {
     "random_rank": (lambda x, k: ops.random_rank(x, key=k), IMAGES, KEY),
     "rasterise_boxes": (partial(ops.rasterise_boxes, shape=(4, 4)), BOXES, VALID),
     "replace": (ops.replace, MAPS, MASK, -MAPS),
+    "rescale_extremes": (partial(ops.rescale_extremes, axis=1), 1e20 * MAPS),
     "safe_divide": (ops.safe_divide, MAPS, np.maximum(MAPS, 0)),
     "safe_norm": (partial(ops.safe_norm, axis=1), MAPS),
     "signed_channel_mean": (ops.signed_channel_mean, IMAGES),
