@@ -43,9 +43,17 @@ def energy(attribution_map: Array, region: Array) -> Array:
       supplement was not available to check.
     """
     maps, region = _wide(attribution_map, region)
-    positive = jax.nn.relu(ops.rescale_extremes(maps, axis=(1, 2)))
+    positive = jax.nn.relu(maps)
     inside = jnp.sum(region * positive, axis=(1, 2))
-    return 1 - ops.safe_divide(inside, jnp.sum(positive, axis=(1, 2)))
+    total = jnp.sum(positive, axis=(1, 2))
+    # Sums of ordinary maps stay as they were, bit for bit: others are taken again.
+    huge = ~jnp.isfinite(total)
+    share = ops.safe_divide(jnp.where(huge, 0.0, inside), jnp.where(huge, 1.0, total))
+    scaled = jnp.where(huge[:, None, None], 2.0**-64 * positive, 1.0)
+    again = ops.safe_divide(
+        jnp.sum(region * scaled, axis=(1, 2)), jnp.sum(scaled, axis=(1, 2))
+    )
+    return 1 - jnp.where(huge, again, share)
 
 
 def leaky_energy(attribution_map: Array, region: Array, *, leak: float = 0.5) -> Array:
