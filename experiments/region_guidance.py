@@ -121,18 +121,21 @@ def term_of(name: str) -> GuidanceTerm:
     Returns:
       A term that needs 'region' and 'region_valid'.
     """
+    kept = name.endswith(("_raw", "_published"))
+    stem = name.removesuffix("_raw").removesuffix("_published")
+    kind, _, place = stem.rpartition("_")
+    cam = place == "cam"
     losses_of_maps: dict[str, Callable[[Array, Array], Array]] = {
-        "energy": losses.energy,
+        # The published form leaves maps blank, for good; the measures count them.
+        "energy": losses.energy if kept or not cam else losses.leaky_energy,
         "l1": lambda m, r: losses.region_l1(ops.normalise_by_max(m), r),
         "ppce": lambda m, r: losses.pixel_cross_entropy(ops.normalise_by_max(m), r),
         "rrr_star": losses.outside_energy,
     }
-    kind, _, place = name.removesuffix("_raw").rpartition("_")
     if kind in losses_of_maps:
         score_fn = attributions.centred_logit
         if name.endswith("_raw"):  # as published
             score_fn = attributions.target_logit
-        cam = place == "cam"
         explain = attributions.signed_grad_cam if cam else attributions.input_gradient
         return guidance.localisation(
             loss=losses_of_maps[kind],

@@ -133,6 +133,25 @@ def test_every_term_of_the_literature_can_be_built():
         assert term.init(None, {}) == ((), ())
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    # The map -1 everywhere: 1 where it is not counted, else (1 + 1/4) / 1.5.
+    [("energy_cam", 5 / 6), ("energy_cam_published", 1.0), ("energy_cam_raw", 1.0)],
+)
+def test_energy_on_cams_counts_what_is_negative_but_in_its_published_forms(
+    monkeypatch, name, expected
+):
+    seen = {}
+    keep = lambda **arguments: seen.update(arguments)
+    monkeypatch.setattr(region_guidance.guidance, "localisation", keep)
+    region_guidance.term_of(name)
+    half = np.float32([[[1, 0], [1, 0]]])
+    value = seen["loss"](-np.ones_like(half), half)
+    np.testing.assert_allclose(value, [expected], rtol=1e-6)
+    region_guidance.term_of("energy_input")
+    assert seen["loss"] is region_guidance.losses.energy
+
+
 def test_accuracies_by_hand(parts):
     texture = lambda inputs: parts.balanced.annotations["groups"] % 2
     numbers = region_measures.accuracies(
