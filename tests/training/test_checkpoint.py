@@ -406,6 +406,66 @@ def test_a_step_that_is_saved_again_is_not_taken_away_first(tmp_path, monkeypatc
     assert_same_bits(restore(tmp_path, any_state(0)), other)
 
 
+class Death(BaseException):
+    """No handler of ordinary errors stops it."""
+
+
+def die_in(name, number, monkeypatch):
+    """The `number`-th call of a method ends the run: halfway, if a removal."""
+    method, calls = getattr(ocp.CheckpointManager, name), []
+
+    def dying(manager, step, *args, **kwargs):
+        calls.append(step)
+        if len(calls) < number:
+            return method(manager, step, *args, **kwargs)
+        if name == "delete":
+            (manager.directory / str(step) / "meta" / "metadata").unlink()
+        raise Death
+
+    monkeypatch.setattr(ocp.CheckpointManager, name, dying)
+
+
+@pytest.mark.filterwarnings("ignore:.*step 2 is damaged")  # half removed
+@pytest.mark.parametrize(
+    ("name", "number", "is_new"),
+    [("save", 1, False), ("delete", 1, True), ("save", 2, True)],
+)
+def test_a_run_that_dies_while_it_replaces_a_step_leaves_one_that_is_whole(
+    name, number, is_new, tmp_path, monkeypatch
+):
+    save = functools.partial(training.save_checkpoint, tmp_path, config=CONFIG, keep=1)
+    old = any_state(2)
+    new = any_state(2, guidance_state={"average": (jnp.array(False), jnp.int8(1))})
+    save(old)
+    with monkeypatch.context() as patches:
+        die_in(name, number, patches)
+        with pytest.raises(Death):
+            save(new)
+    assert_same_bits(restore(tmp_path, old), new if is_new else old)
+    left = training.restore_params(tmp_path, *network_of(0), step=2)
+    assert_same_bits(left, network_of(2))
+    save(new)  # what was left is no obstacle, and is cleared away
+    assert_same_bits(restore(tmp_path, old), new)
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+def test_what_waits_beside_stays_while_steps_are_skipped(tmp_path, monkeypatch):
+    save = functools.partial(training.save_checkpoint, tmp_path, config=CONFIG)
+    save(any_state(2))
+    other = any_state(2, guidance_state={"average": (jnp.array(False), jnp.int8(1))})
+    with monkeypatch.context() as patches:
+        die_in("save", 2, patches)
+        with pytest.raises(Death):
+            save(other)
+    save(any_state(4, nonfinite=jnp.int32(1)))
+    assert (tmp_path / ".next" / "2").is_dir()
+    truncate(tmp_path / "4" / "meta" / "metadata")
+    with pytest.warns(UserWarning, match="step 4 is damaged"):
+        assert_same_bits(restore(tmp_path, any_state(0)), other)
+    save(any_state(6))
+    assert not (tmp_path / ".next").exists()
+
+
 def test_a_directory_that_another_run_holds_is_not_saved_to(tmp_path, monkeypatch):
     save_two(tmp_path)
     (tmp_path / "3.orbax-checkpoint-tmp").mkdir()  # what that run is writing

@@ -6,6 +6,7 @@ the state that it is restored into. Beside them stand the run's configuration an
 CRC-32 of every leaf. Nothing is unpickled.
 """
 
+import contextlib
 import json
 import os
 import warnings
@@ -21,6 +22,8 @@ from xguide_jax.types import PyTree, TrainState
 
 Directory = str | os.PathLike[str]
 
+_NEXT = ".next"  # the folder of a checkpoint that will replace one of its step
+
 
 def save_checkpoint(
     directory: Directory,
@@ -34,8 +37,9 @@ def save_checkpoint(
     It is written beside the older ones and renamed when complete; only then are the
     oldest removed, and none while steps are being skipped (`state.nonfinite` > 0): what
     comes after may be no good. A checkpoint of the same step stays if it is whole and
-    the same, and is deleted first if not: it was damaged, or a resumed run would not
-    come to its step again. The directory is locked meanwhile; see `lock_directory` for
+    the same. If not, it was damaged or is of a run that came to another state: it is
+    removed when its successor is whole in the folder `.next`, which is read where that
+    is lacking in its place. The directory is locked meanwhile; see `lock_directory` for
     keeping a second run out altogether. With several processes all must call this, with
     a directory they share.
 
@@ -72,12 +76,20 @@ def save_checkpoint(
         locking.lock_directory(directory),
         _manager(directory, cleanup_tmp_directories=True) as manager,
     ):
-        if step in manager.all_steps():
-            if _holds(manager, step, meta):
-                return
-            manager.delete(step)
-        manager.save(step, args=arguments, force=True)
+        beside = manager.directory / _NEXT
+        is_there = step in manager.all_steps()
+        if not (is_there and _holds(manager, step, meta)):
+            if is_there:
+                # Dying between a removal and the save after it would lose both.
+                with _manager(beside, cleanup_tmp_directories=True) as other:
+                    if step in other.all_steps():  # of a process that died
+                        other.delete(step)
+                    other.save(step, args=arguments, force=True)
+                manager.delete(step)
+            manager.save(step, args=arguments, force=True)
         if not int(state.nonfinite):
+            if jax.process_index() == 0 and beside.exists():
+                beside.rmtree()
             for old in sorted(n for n in manager.all_steps() if n <= step)[:-keep]:
                 manager.delete(old)
 
@@ -195,8 +207,14 @@ def _newest_whole(
 
     `check` sees the description first, and raises where it is of another run.
     """
-    with _manager(directory, create=False) as manager:
-        for step in sorted(manager.all_steps(), reverse=True):
+    with contextlib.ExitStack() as stack:
+        managers = [stack.enter_context(_manager(directory, create=False))]
+        if (beside := managers[0].directory / _NEXT).exists():
+            managers.append(stack.enter_context(_manager(beside, create=False)))
+        found = [
+            (step, manager) for manager in managers for step in manager.all_steps()
+        ]
+        for step, manager in sorted(found, key=lambda pair: pair[0], reverse=True):
             if wanted not in (None, step):
                 continue
             meta = _attempt(step, _read_meta, manager, step)
