@@ -1,7 +1,9 @@
 """The loop around a training step: batches ahead of time, logs and checkpoints.
 
-The device is asked for numbers once every `log_every` steps and never in between. What
-is logged is a function of the run alone, not of when it was stopped and resumed.
+The device is asked for numbers once every `log_every` steps and never in between. The
+state is a function of the run alone, not of when it was stopped and resumed. So are the
+records, but for the one in whose steps `stop` or the end of the batches came: its steps
+are then in two.
 """
 
 import collections
@@ -50,9 +52,9 @@ def fit(
     'nonfinite/<what>': how many of them were not finite, 'nonfinite': how many were
     skipped}. Means leave out values that are not finite and, of a term that reports
     '<term>/annotated', the steps in which nothing was annotated; they are NaN where
-    nothing is left. '<term>/annotated' itself is a mean over all steps. A run that is
-    resumed from a checkpoint writes the records of one that was never stopped, bit for
-    bit on CPU:
+    nothing is left. '<term>/annotated' itself is a mean over all steps. A run that died
+    and is resumed from a checkpoint comes to the state and writes the records of one
+    that was never stopped, bit for bit on CPU:
 
         with training.lock_directory(folder), training.stop_on_signals() as stop:
             state = training.restore_checkpoint(folder, state, config=config) or state
@@ -71,8 +73,9 @@ def fit(
         alone; it is called in order, in one thread, two batches ahead of their use.
       num_steps: N, in all, those before `state.step` included.
       log_every: n >= 1; a record is made at every multiple of it, and at N. (A run
-        that is *prolonged* from an N that is no multiple has one shorter record, and so
-        has one that `stop` or the end of its batches stopped in between.)
+        that is *prolonged* from an N that is no multiple has one record in two, of
+        fewer steps each, and so has one that `stop` or the end of its batches stopped
+        in between; the state is the same.)
       on_log: called with each record, in every process.
       save_every: a multiple of `log_every`; None saves at the end only.
       on_save: called with the state at every multiple of `save_every`, at N, and
