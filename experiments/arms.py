@@ -97,6 +97,8 @@ def train_arm(
 
     Raises:
       Interrupted: at SIGINT or SIGTERM, when the running step is done and saved.
+      NonFiniteError: if the arm diverged, naming its last checkpoint.
+      RefusedError: if there is a checkpoint that is not of this arm.
     """
     config = run.config
     state = training.init_train_state(
@@ -110,7 +112,10 @@ def train_arm(
     checkpoints = run.path / "checkpoints" / f"{arm}-{seed}"
     identity = common.identity(config, arm=arm, seed=seed)
     save = lambda state: training.save_checkpoint(checkpoints, state, config=identity)
-    restored = training.restore_checkpoint(checkpoints, state, config=identity)
+    try:
+        restored = training.restore_checkpoint(checkpoints, state, config=identity)
+    except ValueError as error:
+        raise common.RefusedError(f"{checkpoints}: {error}") from error
     state = state if restored is None else restored
     begin = int(state.step)
     log = run.path / "metrics.jsonl"
@@ -141,22 +146,34 @@ def train_arm(
             shown = ("loss", "task", *terms) if terms else ("loss",)
             bar.set_postfix_str(", ".join(f"{n} {record[n]:.3f}" for n in shown))
 
-        state = training.fit(
-            step,
-            state,
-            problem.batch_at,
-            num_steps=config.num_steps,
-            log_every=config.log_every,
-            on_log=functools.partial(_log, log, mine) if run.is_writer else None,
-            save_every=config.save_every,
-            on_save=save,
-            progress=progress,
-            stop=stop,
-        )
+        try:
+            state = training.fit(
+                step,
+                state,
+                problem.batch_at,
+                num_steps=config.num_steps,
+                log_every=config.log_every,
+                on_log=functools.partial(_log, log, mine) if run.is_writer else None,
+                save_every=config.save_every,
+                on_save=save,
+                progress=progress,
+                stop=stop,
+            )
+        except training.NonFiniteError as error:
+            raise training.NonFiniteError(
+                f"{arm}, seed {seed}, diverged: {error} {_last_of(checkpoints)}"
+            ) from error
     if run.is_writer:
         save_model(run.path / "models" / f"{arm}-{seed}" / "model.safetensors", state)
     # The first window holds the compilation.
     return state, float(np.median(rates[1:])) if len(rates) > 1 else float("nan")
+
+
+def _last_of(checkpoints: pathlib.Path) -> str:
+    steps = [int(p.name) for p in checkpoints.glob("*") if p.name.isdigit()]
+    if not steps:
+        return "There is no checkpoint."
+    return f"The last good checkpoint is {checkpoints / str(max(steps))}."
 
 
 def _log(

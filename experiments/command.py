@@ -24,8 +24,9 @@ def main(
 ) -> None:
     """Reads the flags, prepares JAX and runs the experiment.
 
-    Exit status: 2 for what is refused, with one line that says why; 130 and 143 after
-    SIGINT and SIGTERM, with one that says how to go on.
+    Exit status: 2 for what is refused, with one line that says why; 1 for an arm that
+    diverged, with one that says of what and where its last checkpoint is; 130 and 143
+    after SIGINT and SIGTERM, with one that says how to go on.
 
     Args:
       config_type: the experiment's frozen dataclass.
@@ -47,6 +48,8 @@ def main(
             run_experiment(config)
     except (common.RefusedError, training.LockedError) as error:
         _refuse(name, error)
+    except training.NonFiniteError as error:
+        _refuse(name, error, status=1)
     except training.Interrupted as stopped:
         _leave(stopped, go_on_command(name, config, sys.argv[1:]))
     except KeyboardInterrupt:
@@ -54,9 +57,9 @@ def main(
         _leave(at_once, go_on_command(name, config, sys.argv[1:]))
 
 
-def _refuse(name: str, error: Exception) -> NoReturn:
+def _refuse(name: str, error: Exception, *, status: int = 2) -> NoReturn:
     print(f"{name}: error: {error}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 def _leave(stopped: training.Interrupted, command: str) -> NoReturn:

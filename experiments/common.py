@@ -195,6 +195,8 @@ def _refuse_another(
         reason = ""
         if field in may_grow:
             if _is_more(old, new):
+                if field == "num_steps":
+                    _refuse_results_without_steps(path, old, new)
                 continue
             reason = ", and only more of it goes on from there"
         elif field == "num_steps":
@@ -203,6 +205,17 @@ def _refuse_another(
             f"{path} holds a run with {field}={old!r}, not {new!r}{reason}. Give the "
             "same flags, or another --run-dir."
         )
+
+
+def _refuse_results_without_steps(path: pathlib.Path, old: Any, new: Any) -> None:
+    """Results of before `num_steps` stood in them would count as those of more."""
+    for result in sorted((path / "results").glob("*.json")):
+        if "num_steps" not in read_json(result):
+            raise RefusedError(
+                f"{path} holds a run with num_steps={old!r}, not {new!r}, and "
+                f"results/{result.name} does not say of how many steps it is, so that "
+                "it would count as finished. Give the same flags, or another --run-dir."
+            )
 
 
 def _is_more(old: Any, new: Any) -> bool:

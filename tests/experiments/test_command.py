@@ -117,6 +117,7 @@ def test_the_defaults_are_accepted_and_are_saved_on_the_way(name):
         (KeyboardInterrupt(), 130, "stopped by SIGINT; to go on: "),
         (common.RefusedError("no."), 2, "robust_explanations: error: no.\n"),
         (training.LockedError("in use"), 2, "robust_explanations: error: in use\n"),
+        (training.NonFiniteError("a, s"), 1, "robust_explanations: error: a, s\n"),
     ],
 )
 def test_the_end_of_a_run_is_one_line_and_a_status(
