@@ -7,6 +7,7 @@ This file is also the program of each process:
 import functools
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -57,10 +58,37 @@ def kept(state):
 
 def save_and_restore(directory, state, *, like):
     """One checkpoint by all processes, and what each of them reads from it."""
-    training.save_checkpoint(directory, state, config={})
+    other = state._replace(nonfinite=state.nonfinite + 1)
+    for saved in (other, state):  # one of the same step is replaced by all together
+        training.save_checkpoint(directory, saved, config={})
     restored = training.restore_checkpoint(directory, like, config={})
     assert restored.step == 1
     return restored
+
+
+def stop_together(process_id, step, state, batch):
+    """A signal reaches the second process alone, in mid-window; both stop at its end.
+
+    Returns:
+      [the steps of the records, the step that was saved, the signal's number].
+    """
+    logged, saved = [], []
+
+    def batch_at(number):
+        if number == 1 and process_id == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch
+
+    with training.stop_on_signals() as stop:
+        try:
+            training.fit(
+                step, state, batch_at, num_steps=20, log_every=3,
+                on_log=lambda record: logged.append(record["step"]),
+                on_save=lambda state: saved.append(int(state.step)), stop=stop,
+            )  # fmt: skip
+        except training.Interrupted as stopped:
+            return np.array([*logged, *saved, stopped.signal])
+    raise AssertionError("was not stopped")
 
 
 def free_port():
@@ -116,7 +144,9 @@ def test_two_processes_are_one(tmp_path):
         for path, leaf in jax.tree_util.tree_leaves_with_path(kept(restored)):
             saved = first[f"{how}0[0]{jax.tree_util.keystr(path)}"]
             np.testing.assert_array_equal(leaf, saved)
-    assert len(first.files) == 2 * len(expected)
+    for stopped in (first["stopped"], second["stopped"]):
+        np.testing.assert_array_equal(stopped, [3, 3, signal.SIGTERM])
+    assert len(first.files) == 2 * len(expected) + 1
     assert expected["1[1]['guided']"] > 0
 
 
@@ -139,6 +169,7 @@ def main(process_id, port, output):
         )
         for name, value in run(lifted, state, own, through_disk).items():
             results[f"{how}{name}"] = value
+    results["stopped"] = stop_together(process_id, lifted, state, own)
     np.savez(output, **results)
 
 
