@@ -246,15 +246,17 @@ def test_a_loader_that_ends_is_named_and_the_state_reached_is_saved_first():
 
 
 def test_a_loader_that_ends_at_a_save_or_is_empty_is_not_saved_again():
-    saved = []
+    saved, logged = [], []
     for values in ([1.0] * 2, []):
         loader = iter([{"inputs": np.float32(value)} for value in values])
         with pytest.raises(RuntimeError, match=rf"^`batch_at\({len(values)}\)` raised"):
             training.fit(
                 toy_step, toy_state(), lambda n, loader=loader: next(loader),
                 num_steps=9, log_every=2, save_every=2, on_save=saved.append,
+                on_log=lambda record: logged.append(record["step"]),
             )  # fmt: skip
     assert [int(state.step) for state in saved] == [2]
+    assert logged == [2]  # and no record of no steps
 
 
 def sparse_step(state, batch):

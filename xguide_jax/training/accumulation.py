@@ -72,8 +72,8 @@ def make_accumulated(
     def differentiate(
         params: dict[str, PyTree], state: TrainState, batch: Batch
     ) -> tuple[objectives.Aux, PyTree]:
-        parts, places = _split(batch, num_parts, axis_name)
         total = ops.axis_sum(jnp.sum(contexts.batch_weight(batch)), axis_name)
+        parts, places = _split(batch, num_parts, axis_name)
         key = jax.random.fold_in(state.key, state.step)
         dropout_key = contexts.dropout_key(key, axis_name)
 

@@ -56,7 +56,8 @@ def make_train_step(
     statistic of the batch sees one part: batch norm, whose running statistics move once
     a part, a robust loss, contrast within a batch, other images' backgrounds; carried
     states and dropout draws are a part's as well. A term reads the running statistics
-    from before the step.
+    from before the step. A network that closes over entries of the batch, as one of two
+    inputs does, would see those of all parts: it cannot be accumulated.
 
     An optimiser that asks for them gets the loss as `value`, the gradient as `grad` and
     the loss as a function of the parameters as `value_fn`, for its line search: this
