@@ -1,9 +1,9 @@
 """What the pilot of region guidance chose: a weight and a warm-up for each term.
 
 Each term and its control, the same term guided by random boxes, had the same choices
-(experiments/results/region_guidance.md). energy_cam is `losses.leaky_energy`, at what
-was chosen for `losses.energy`, that of `_published`, whose maps may stay blank; `_raw`
-explains the logit as it is too, as published.
+(experiments/results/region_guidance.md). energy_cam is `losses.leaky_energy`;
+`_published` is `losses.energy`, whose maps may stay blank; `_raw` explains the logit as
+it is too, as published.
 """
 
 from typing import NamedTuple
@@ -17,8 +17,8 @@ class Chosen(NamedTuple):
 
 
 CHOSEN = {
-    "energy_cam": Chosen(5.0, 0.1),
-    "energy_cam@random": Chosen(5.0, 0.1),
+    "energy_cam": Chosen(45.0, 0.1),
+    "energy_cam@random": Chosen(15.0, 0.1),
     "energy_cam_published": Chosen(5.0, 0.1),
     "energy_cam_published@random": Chosen(5.0, 0.1),
     "energy_cam_raw": Chosen(2.0, 0.1),
