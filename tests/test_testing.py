@@ -431,3 +431,39 @@ def test_a_term_that_reduces_its_loss_is_named_with_its_shape():
     reduced = guidance.stateless(lambda c: (jnp.zeros(()), jnp.zeros(())))
     with pytest.raises(ValueError, match=r"'term' returned loss of shape \(\)"):
         testing.check_guidance_term(reduced)
+
+
+SALIENCY = {
+    "mask_fraction": 0.5,
+    "fill": functools.partial(ops.constant_fill, value=0.0),
+    "rank_fn": ops.signed_channel_mean,
+    "score_fn": attributions.target_log_probability,
+}
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        guidance.saliency_guided(**SALIENCY, frozen_teacher=True, explain_in="train"),
+        guidance.saliency_guided_published(images="digits"),
+        guidance.saliency_guided_published(images="colour"),
+        guidance.right_for_right_reasons(),
+        guidance.scale(guidance.right_for_right_reasons(), jnp.float32(0.5)),
+        guidance.every_k_steps(guidance.right_for_right_reasons(), 3),
+    ],
+    ids=lambda term: term.apply.__qualname__.partition(".")[0],
+)
+def test_terms_that_no_other_test_checks_keep_their_promises(term):
+    testing.check_guidance_term(term)
+
+
+def test_a_weight_that_is_traced_is_checked_outside_of_jit():
+    def check(weight):
+        term = guidance.scale(guidance.stateless(saliency_size), weight)
+        testing.check_guidance_term(term)
+
+    check(jnp.float32(0.25))
+    with pytest.raises(ValueError, match="a term is checked outside of `jit`"):
+        jax.jit(check)(0.25)
+    with pytest.raises(AssertionError, match="it cannot guide"):
+        check(jnp.float32(0))

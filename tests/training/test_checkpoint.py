@@ -558,6 +558,8 @@ def test_part_of_a_network_is_restored_where_that_is_said(tmp_path):
     part = {"a/b": params["a/b"]}
     with pytest.raises(ValueError, match=r"\['a\.b'\] was .* and is absent"):
         training.restore_params(tmp_path, part, model_state)
+    with pytest.raises(ValueError, match=r"\.model_state\['half'\] was .* is absent"):
+        training.restore_params(tmp_path, params, {})
     restored, _ = training.restore_params(tmp_path, part, {}, partly=True)
     assert_same_bits(restored, {"a/b": network_of(2)[0]["a/b"]})
     with pytest.raises(ValueError, match=r"\['new'\] was absent"):

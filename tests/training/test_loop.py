@@ -302,6 +302,16 @@ def test_metrics_of_a_term_are_means_over_the_steps_with_annotated_examples():
     assert record["nonfinite/a"] == 4
 
 
+def test_means_of_narrow_metrics_are_taken_in_float32():
+    records = []
+    training.fit(
+        lambda state, batch: (state, {"loss": jnp.bfloat16(batch["inputs"])}),
+        toy_state(), toy_batches(256.0, 1.0, 1.0, 1.0), num_steps=4, log_every=4,
+        on_log=records.append,
+    )  # fmt: skip
+    assert records[0]["loss"] == 259 / 4  # one by one 256 in bfloat16
+
+
 def test_a_window_without_annotated_examples_has_no_mean():
     (record,) = fit_sparse([0.0, 0.0], [0, math.nan])
     assert math.isnan(record["a"])

@@ -65,8 +65,14 @@ def check_guidance_term(
     Raises:
       AssertionError: naming the promise that is broken.
       ValueError: if a loss or weight is not [B], if the batch lacks an entry or has an
-        odd number of examples, or if the network does not take its inputs.
+        odd number of examples, if the network does not take its inputs, or inside of
+        `jit`.
     """
+    if isinstance(jnp.zeros(1), jax.core.Tracer):
+        raise ValueError(
+            "a term is checked outside of `jit`: there a weight that is an argument of "
+            "your compiled function is a number."
+        )
     if batch is None:
         batch = networks.example_batch(jax.random.key(1))
     given = {name: jnp.asarray(value) for name, value in batch.items()}
