@@ -292,6 +292,17 @@ def test_a_damaged_step_is_replaced_when_it_is_reached_again(tmp_path):
     assert_same_bits(restore(tmp_path, any_state(0)), any_state(2))
 
 
+def test_a_damaged_array_under_a_good_description_is_replaced_as_well(tmp_path):
+    save_two(tmp_path)
+    for file in (tmp_path / "2" / "state").rglob("*"):
+        if file.is_file():
+            truncate(file)
+    training.save_checkpoint(tmp_path, any_state(2), config=CONFIG)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*is passed over")
+        assert_same_bits(restore(tmp_path, any_state(0)), any_state(2))
+
+
 def test_a_damaged_later_step_does_not_stop_an_earlier_one_from_being_saved(tmp_path):
     for step in (2, 8):
         training.save_checkpoint(tmp_path, any_state(step), config=CONFIG)
@@ -370,6 +381,14 @@ def test_a_first_state_may_be_infinite_and_an_older_one_damaged(tmp_path):
     nan = any_state(6, guidance_state={"average": jnp.array(jnp.nan)})
     with pytest.raises(training.NonFiniteError, match="step 6 was not saved"):
         save(nan)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "4"]
+
+
+def test_an_infinity_beside_a_checkpoint_of_another_shape_is_a_first_one(tmp_path):
+    save = functools.partial(training.save_checkpoint, tmp_path, config=CONFIG)
+    for step, size in ((2, 2), (4, 3)):
+        leaf = jnp.full(size, jnp.inf)
+        save(any_state(step, guidance_state={"average": leaf}))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "4"]
 
 
