@@ -121,6 +121,7 @@ API = {
         "", "loss layer per_box anchor anchor_grad", "layer per_box anchor anchor_grad",
     ),
     "guidance.region_consistency": ("", "consistency fill", "consistency"),
+    "guidance.region_consistency": ("", "fill consistency", "consistency"),
     "guidance.replaced_background_loss": ("", "fill task_loss", "task_loss"),
     "guidance.right_for_right_reasons": (
         "", "score_fn explain_in", "score_fn explain_in",
@@ -160,6 +161,131 @@ API = {
     "models.init_linen": ("module key inputs", "mode_arguments", "mode_arguments"),
     "models.linen_apply_fn": ("module", "mode_arguments", "mode_arguments"),
     "models.nnx_apply_fn": ("model", "mode_arguments", "mode_arguments"),
+    "data.batch_indices": (
+        "num_examples",
+        "batch_size seed step process_index process_count",
+        "process_index process_count",
+    ),
+    "data.bccd_crops": ("directory", "split mean std", "split mean std"),
+    "data.box_masks": ("boxes valid", "shape", ""),
+    "data.boxes_from_coco": ("boxes", "", ""),
+    "data.boxes_from_fractions": ("boxes", "shape", ""),
+    "data.boxes_from_voc": ("boxes", "first inclusive", "first inclusive"),
+    "data.boxes_from_yolo": ("boxes", "shape", ""),
+    "data.choose_targets": ("batch indices", "seed step", ""),
+    "data.coco_masks": ("directory", "shape mean std", "mean std"),
+    "data.corner_swatch": ("digits", "seed train", ""),
+    "data.corrupt_masks": (
+        "rng masks",
+        "shift dilate erode drop",
+        "shift dilate erode drop",
+    ),
+    "data.digits": ("", "", ""),
+    "data.dilate": ("inputs annotations", "fraction", ""),
+    "data.dilate_boxes": ("boxes", "fraction shape", ""),
+    "data.eval_batches": ("dataset", "batch_size", ""),
+    "data.flip_horizontally": ("inputs annotations", "", ""),
+    "data.keep_fraction": ("num_examples", "fraction seed", ""),
+    "data.make_batch": ("dataset indices", "augment seed step", "augment"),
+    "data.mask_from_coco": ("segmentation", "shape", ""),
+    "data.mask_from_labelme": ("record", "labels", "labels"),
+    "data.mask_from_polygons": ("polygons", "shape", ""),
+    "data.mask_from_rle": ("rle", "", ""),
+    "data.mnist10k": ("directory", "", ""),
+    "data.normalise_images": ("pixels", "mean std", ""),
+    "data.polygon_from_cvat": ("points", "", ""),
+    "data.prefetch": ("items", "size", "size"),
+    "data.read_image": ("path", "background upright", "background upright"),
+    "data.read_mask": ("path", "upright", "upright"),
+    "data.region_from_coco": ("annotations", "inside shape", ""),
+    "data.region_from_labels": ("mask", "inside void outside", "void outside"),
+    "data.res_annotations": ("directory image_ids", "shape", "shape"),
+    "data.resize": ("inputs annotations", "shape", ""),
+    "data.resize_mask": ("mask", "shape", ""),
+    "data.rle_from_mask": ("mask", "compressed", "compressed"),
+    "data.shift": ("inputs annotations", "dy dx pad_value", "pad_value"),
+    "data.split": ("dataset", "seed fractions", "fractions"),
+    "data.take": ("dataset indices", "", ""),
+    "data.tensorflow_datasets_images": (
+        "name split",
+        "data_dir download mean std",
+        "data_dir download mean std",
+    ),
+    "data.tensorflow_datasets_regions": (
+        "name split",
+        "shape data_dir download mean std",
+        "data_dir download mean std",
+    ),
+    "data.textured_digits": ("digits", "rho half seed", ""),
+    "data.transform_together": (
+        "rng inputs annotations",
+        "dilation shape flip pad_crop pad_value",
+        "dilation shape flip pad_crop pad_value",
+    ),
+    "data.validate": ("dataset", "", ""),
+    "data.validate_batch": ("batch", "num_classes", ""),
+    "training.append_record": ("path record", "", ""),
+    "training.fit": (
+        "train_step state batch_at",
+        "num_steps log_every on_log save_every on_save "
+        "max_consecutive_nonfinite progress stop",
+        "log_every on_log save_every on_save max_consecutive_nonfinite progress stop",
+    ),
+    "training.init_guidance": ("key terms batch", "", ""),
+    "training.lock_directory": ("directory", "", ""),
+    "training.read_records": ("path", "", ""),
+    "training.restore_checkpoint": ("directory like", "config", ""),
+    "training.restore_params": (
+        "directory params model_state",
+        "step partly",
+        "step partly",
+    ),
+    "training.save_checkpoint": ("directory state", "config keep", "keep"),
+    "training.stop_on_signals": ("signals", "", "signals"),
+    "training.truncate_log": ("path keep", "", ""),
+    "training.write_bytes": ("path content", "", ""),
+    "training.write_json": ("path value", "", ""),
+    "testing.example_batch": (
+        "key",
+        "batch_size input_shape num_classes",
+        "batch_size input_shape num_classes",
+    ),
+    "testing.smooth_network": (
+        "key",
+        "input_shape num_channels num_classes batch_norm axis_name",
+        "input_shape num_channels num_classes batch_norm axis_name",
+    ),
+    "attributions.completeness_error": (
+        "predict_fn inputs targets attributions",
+        "baselines score_fn",
+        "",
+    ),
+    "attributions.completeness_gap": (
+        "predict_fn inputs targets attributions",
+        "baselines score_fn",
+        "",
+    ),
+    "attributions.grad_cam_weights": ("head_fn features targets", "score_fn", ""),
+    "attributions.layer_cam": ("head_fn features targets", "score_fn", ""),
+    "attributions.signed_grad_cam": (
+        "head_fn features targets",
+        "score_fn weights",
+        "weights",
+    ),
+    "models.override": ("name activation overrides", "", ""),
+    "ops.clip_boxes": ("boxes valid", "shape", ""),
+    "ops.rescale_extremes": ("values", "axis", ""),
+    "ops.safe_divide": ("numerator denominator", "", ""),
+    "ops.safe_norm": ("vectors", "axis", ""),
+    "ops.weighted_mean": ("values weights", "axis_name", "axis_name"),
+    "ops.area_resize": ("maps", "shape", ""),
+    "ops.bilinear_resize": ("maps", "shape", ""),
+    "ops.max_pool": ("inputs", "window", ""),
+    "ops.min_max_normalise": ("maps", "epsilon", "epsilon"),
+    "ops.normalise_by_max": ("maps", "", ""),
+    "ops.normalise_by_max_magnitude": ("maps", "", ""),
+    "ops.per_example": ("fill", "", ""),
+    "ops.example_keys": ("key batch_size", "", ""),
 }  # fmt: skip
 
 DEFAULTS = {
@@ -190,6 +316,44 @@ DEFAULTS = {
     "training.make_eval_step": {"axis_name": None},
     "training.data_parallel": {"how": "pmap", "devices": None},
     "testing.check_apply_fn": {"skips": (), "modes_differ": None},
+    "data.batch_indices": {"process_index": 0, "process_count": 1},
+    "data.bccd_crops": {"split": None, "mean": 0.0, "std": 1.0},
+    "data.boxes_from_voc": {"first": 1, "inclusive": True},
+    "data.coco_masks": {"mean": 0.0, "std": 1.0},
+    "data.corrupt_masks": {"shift": 0, "dilate": 0, "erode": 0, "drop": 0.0},
+    "data.make_batch": {"augment": None},
+    "data.mask_from_labelme": {"labels": None},
+    "data.prefetch": {"size": 2},
+    "data.read_image": {"background": (255, 255, 255), "upright": True},
+    "data.read_mask": {"upright": True},
+    "data.region_from_labels": {"void": (), "outside": None},
+    "data.res_annotations": {"shape": None},
+    "data.rle_from_mask": {"compressed": True},
+    "data.shift": {"pad_value": 0.0},
+    "data.split": {"fractions": (0.8, 0.1, 0.1)},
+    "data.tensorflow_datasets_images": {
+        "data_dir": None, "download": True, "mean": 0.0, "std": 1.0,
+    },
+    "data.tensorflow_datasets_regions": {
+        "data_dir": None, "download": True, "mean": 0.0, "std": 1.0,
+    },
+    "data.transform_together": {
+        "dilation": 0.0, "shape": None, "flip": False, "pad_crop": 0,
+        "pad_value": 0.0,
+    },
+    "training.fit": {
+        "log_every": 50, "on_log": None, "save_every": None, "on_save": None,
+        "max_consecutive_nonfinite": 10, "progress": None, "stop": None,
+    },
+    "training.restore_params": {"step": None, "partly": False},
+    "training.save_checkpoint": {"keep": 2},
+    "testing.example_batch": {
+        "batch_size": 8, "input_shape": (6, 6, 2), "num_classes": 3,
+    },
+    "testing.smooth_network": {
+        "input_shape": (6, 6, 2), "num_channels": 4, "num_classes": 3,
+        "batch_norm": False, "axis_name": None,
+    },
 }  # fmt: skip
 
 
@@ -235,3 +399,35 @@ def test_a_conformance_check_needs_one_thing(name, first):
     assert parameters[0].name == first
     assert all(p.default is not p.empty for p in parameters[1:])
     assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters[1:])
+
+
+@pytest.mark.parametrize(
+    "module", ["attributions", "data", "losses", "metrics", "testing", "training"]
+)
+def test_every_public_function_is_pinned(module):
+    imported = importlib.import_module(f"xguide_jax.{module}")
+    functions = {
+        f"{module}.{name}"
+        for name in imported.__all__
+        if inspect.isfunction(getattr(imported, name))
+    }
+    checks = {"testing.check_explainer", "testing.check_guidance_term"}
+    assert functions - checks == {n for n in API if n.startswith(f"{module}.")}
+
+
+def test_the_names_that_are_no_functions():
+    names = {
+        "data": "Dataset LabelledRegion SimulatedAnnotations",
+        "training": "Aux Interrupted LockedError NonFiniteError",
+    }
+    for module, classes in names.items():
+        imported = importlib.import_module(f"xguide_jax.{module}")
+        found = {n for n in imported.__all__ if inspect.isclass(getattr(imported, n))}
+        assert found == set(classes.split())
+    assert issubclass(_training().Interrupted, SystemExit)  # no traceback, a status
+    assert issubclass(_training().NonFiniteError, RuntimeError)
+    assert issubclass(_training().LockedError, RuntimeError)
+
+
+def _training():
+    return importlib.import_module("xguide_jax.training")
