@@ -1,6 +1,7 @@
 """The main job at a tiny size: what it writes, and how it goes on."""
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from experiments import common, flags, saliency_guided_images
+from experiments import arms, common, flags, removal, saliency_guided_images
 from xguide_jax import training
 
 ARMS = ("unguided", "signed")
@@ -34,8 +35,34 @@ def config(tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once():
+    """All runs of this file have one network, protocol and optimiser: one program."""
+
+    def once(make, key):
+        made = {}
+
+        @functools.wraps(make)
+        def lookup(*args, **kwargs):
+            if key(*args) not in made:
+                made[key(*args)] = make(*args, **kwargs)
+            return made[key(*args)]
+
+        return lookup
+
+    with pytest.MonkeyPatch.context() as patches:
+        for module, name, key in (
+            (removal, "make_measurement", lambda *_: None),
+            (arms, "make_evaluation", lambda *_: None),
+            (training, "make_train_step", lambda apply_fn, terms, _: tuple(terms)),
+            (training, "data_parallel", lambda step: step),
+        ):
+            patches.setattr(module, name, once(getattr(module, name), key))
+        yield
+
+
 @pytest.fixture(scope="module")
-def finished(config, standard_promotion):
+def finished(config, compiled_once, standard_promotion):
     saliency_guided_images.run_experiment(config)
     return config.run_dir
 
