@@ -126,3 +126,34 @@ def test_a_lock_that_is_given_back_while_another_opens_it_is_taken_once(
         assert os.path.samestat(
             os.stat(tmp_path / ".lock"), os.fstat(next(iter(locking._held.values()))[0])
         )
+
+
+def test_who_has_not_said_who_it_is_is_another_process(tmp_path):
+    with open(tmp_path / ".lock", "w") as file:
+        locking.fcntl.flock(file, locking.fcntl.LOCK_EX)
+        with (
+            pytest.raises(training.LockedError, match="in use by another process: "),
+            training.lock_directory(tmp_path),
+        ):
+            pytest.fail("is inside as well")
+
+
+def test_a_directory_under_two_names_is_one(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    with (
+        training.lock_directory(tmp_path / "run"),
+        training.lock_directory(tmp_path / "link"),
+    ):
+        assert is_locked(tmp_path / "run")
+    assert not is_locked(tmp_path / "run")
+
+
+def test_a_fork_is_not_inside_with_its_parent(tmp_path, monkeypatch):
+    with training.lock_directory(tmp_path), monkeypatch.context() as patches:
+        patches.setattr(os, "getpid", lambda: -1)
+        with (
+            pytest.raises(training.LockedError),
+            training.lock_directory(tmp_path),
+        ):
+            pytest.fail("is inside as well")

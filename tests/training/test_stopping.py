@@ -45,7 +45,9 @@ def test_a_second_interrupt_is_not_waited_for(arrived):
         assert stop() == signal.SIGINT
 
 
-def test_a_second_interrupt_raises_where_python_has_its_own_handler():
+def test_a_second_interrupt_raises_where_python_has_its_own_handler(arrived):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may ignore
+
     def interrupt_twice():
         with training.stop_on_signals():
             send(signal.SIGINT)
