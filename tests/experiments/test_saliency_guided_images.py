@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from experiments import arms, common, flags, removal, saliency_guided_images
+from experiments import (
+    arms,
+    common,
+    flags,
+    removal,
+    saliency_guided_images,
+    saliency_guided_report,
+)
 from xguide_jax import training
 
 ARMS = ("unguided", "signed")
@@ -67,6 +74,14 @@ def finished(config, compiled_once, standard_promotion):
     return config.run_dir
 
 
+@pytest.fixture
+def unreported(monkeypatch):
+    """Drawing the report takes longer than the training it is of."""
+    with monkeypatch.context() as patches:
+        patches.setattr(saliency_guided_report, "write", lambda *_: None)
+        yield patches
+
+
 def weights(run_dir, arm="signed"):
     path = run_dir / "models" / f"{arm}-0" / "model.safetensors"
     return safetensors.numpy.load_file(path)
@@ -114,6 +129,7 @@ def test_a_finished_run_says_so_and_renders_its_report_again(finished, config, c
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.usefixtures("unreported")
 def test_an_interrupted_arm_goes_on_from_its_last_checkpoint(finished, config):
     expected = weights(finished)
     log = (finished / "metrics.jsonl").read_bytes()
@@ -132,6 +148,7 @@ def test_an_interrupted_arm_goes_on_from_its_last_checkpoint(finished, config):
         np.testing.assert_array_equal(leaf, expected[name])
 
 
+@pytest.mark.usefixtures("unreported")
 def test_an_arm_that_is_told_to_stop_loses_no_step(
     finished, config, tmp_path, monkeypatch
 ):
@@ -156,12 +173,15 @@ def test_an_arm_that_is_told_to_stop_loses_no_step(
     assert log.startswith((tmp_path / "metrics.jsonl").read_bytes())
 
 
-def test_a_finished_run_is_asked_for_more_steps_and_arms(finished, config, tmp_path):
+def test_a_finished_run_is_asked_for_more_steps_and_arms(
+    finished, config, tmp_path, unreported
+):
     less = dataclasses.replace(
         config, run_dir=tmp_path, num_steps=2, arms=("unguided",)
     )
     saliency_guided_images.run_experiment(less)
     assert set(weights(tmp_path, "unguided")) == set(weights(finished))
+    unreported.undo()
     more = dataclasses.replace(config, run_dir=tmp_path)
     saliency_guided_images.run_experiment(more)
     for arm in ARMS:
