@@ -74,6 +74,20 @@ def test_a_signal_that_nobody_asked_about_arrives_after_the_block(arrived):
     assert arrived == [signal.SIGTERM]
 
 
+def test_a_signal_that_came_after_the_last_question_arrives_as_well(arrived):
+    with training.stop_on_signals() as stop:
+        assert stop() == 0
+        send(signal.SIGTERM)
+    assert arrived == [signal.SIGTERM]
+
+
+def test_the_first_of_two_signals_is_the_one_that_is_told(arrived):
+    with training.stop_on_signals((signal.SIGTERM, signal.SIGUSR1)) as stop:
+        send(signal.SIGTERM)
+        send(signal.SIGUSR1)
+        assert stop() == signal.SIGTERM
+
+
 def test_handlers_are_put_back_after_an_error(arrived):
     with pytest.raises(KeyError), training.stop_on_signals():
         raise KeyError
