@@ -120,7 +120,6 @@ API = {
     "guidance.region_contrastive": (
         "", "loss layer per_box anchor anchor_grad", "layer per_box anchor anchor_grad",
     ),
-    "guidance.region_consistency": ("", "consistency fill", "consistency"),
     "guidance.region_consistency": ("", "fill consistency", "consistency"),
     "guidance.replaced_background_loss": ("", "fill task_loss", "task_loss"),
     "guidance.right_for_right_reasons": (
