@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments import common, region_data, region_measures, tables
-from xguide_jax import reporting
+from xguide_jax import evaluation, reporting
 
 COMPETITOR = "swapped"  # the same boxes, a task loss and no more
 LONG = {
@@ -248,7 +248,7 @@ def gap_closed(results: tables.Results, arm: str) -> str:
         name: np.array(tables.values(results, name, "worst_group"))
         for name in (arm, "unguided", "oracle")
     }
-    estimate = reporting.ratio_of_means(
+    estimate = evaluation.ratio_of_means(
         worst[arm] - worst["unguided"], worst["oracle"] - worst["unguided"]
     )
     if len(worst[arm]) == 1:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments import arms, common
-from xguide_jax import reporting, training
+from xguide_jax import evaluation, reporting, training
 
 Seed = tuple[dict[str, float], dict[str, np.ndarray]]
 # {arm: what was measured of each seed, as (numbers, arrays)}
@@ -161,7 +161,7 @@ def versus(results: Results, arm: str, reference: str, key: str) -> str:
         return "reference"
     seeds = zip(results[arm], results[reference], strict=True)
     pairs = [_on_the_same_examples(one, other, key) for one, other in seeds]
-    difference = reporting.paired_difference(*zip(*pairs, strict=True))
+    difference = evaluation.paired_difference(*zip(*pairs, strict=True))
     return signed(difference.value) if len(pairs) == 1 else str(difference)
 
 

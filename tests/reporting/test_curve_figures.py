@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from xguide_jax import reporting
+from xguide_jax import evaluation, reporting
 
 _FRACTIONS = np.array([0.0, 0.5, 1.0])
 
@@ -38,7 +38,7 @@ def test_lines_are_means_and_bands_are_t_intervals():
     figure = reporting.curves({"guided": rows}, fractions=_FRACTIONS)
     axis = figure.axes[0]
     np.testing.assert_allclose(axis.lines[0].get_ydata(), [0.9, 0.4, 0.1])
-    low, high = reporting.t_interval(rows)
+    low, high = evaluation.t_interval(rows)
     np.testing.assert_allclose(_bands(axis)[0], np.stack([low, high], axis=-1))
 
 
@@ -131,7 +131,7 @@ def test_no_legend_says_nan():
 
 def test_another_interval_is_used_for_bands_and_areas():
     rows = np.random.default_rng(0).random((50, 3))
-    interval_fn = functools.partial(reporting.bootstrap_interval, seed=3)
+    interval_fn = functools.partial(evaluation.bootstrap_interval, seed=3)
     figure = reporting.curves(
         {"a": rows},
         fractions=_FRACTIONS,

@@ -7,29 +7,19 @@ This package needs matplotlib and jinja2, of `xguide_jax[experiments]`.
 
 from xguide_jax.reporting.curve_figures import curves, training_curves
 from xguide_jax.reporting.formatting import format_table, format_value
-from xguide_jax.reporting.intervals import bootstrap_interval, t_interval
 from xguide_jax.reporting.map_figures import overlay, saliency_grid
-from xguide_jax.reporting.paired import (
-    Estimate,
-    paired_difference,
-    ratio_of_means,
-)
+from xguide_jax.reporting.moved import __getattr__ as __getattr__
 from xguide_jax.reporting.report import write_report
 from xguide_jax.reporting.style import to_png
 from xguide_jax.reporting.tradeoff_figures import pareto_front, tradeoff
 
 __all__ = (
-    "Estimate",
-    "bootstrap_interval",
     "curves",
     "format_table",
     "format_value",
     "overlay",
-    "paired_difference",
     "pareto_front",
-    "ratio_of_means",
     "saliency_grid",
-    "t_interval",
     "to_png",
     "tradeoff",
     "training_curves",

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from xguide_jax.reporting import formatting, intervals, style
+from xguide_jax.evaluation import intervals
+from xguide_jax.reporting import formatting, style
 
 # values [R, P] -> (low [P], high [P])
 IntervalFn = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

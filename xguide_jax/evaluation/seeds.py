@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+from xguide_jax.evaluation import intervals
+
 
 class Estimate(NamedTuple):
     """A comparison with its interval; NaN bounds where there is none.
@@ -105,8 +107,7 @@ def ratio_of_means(
       ValueError: if the lengths differ, `confidence` is outside (0, 1) or
         `num_resamples` is below 1.
     """
-    if num_resamples < 1:
-        raise ValueError(f"`num_resamples` (={num_resamples}) must be at least 1.")
+    intervals.check_num_resamples(num_resamples)
     pairs = _defined(numerators, denominators, confidence)
     count, given = len(pairs), len(numerators)
     with np.errstate(invalid="ignore"):  # inf − inf, inf / inf
@@ -133,8 +134,7 @@ def _defined(
         raise ValueError(
             f"{len(values)} values and {len(references)} references are not pairs."
         )
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` (={confidence}) must lie in (0, 1).")
+    intervals.check_confidence(confidence)
     sides = [np.asarray(side, np.float64) for side in (values, references)]
     pairs = np.stack(sides, axis=1)
     return pairs[~np.isnan(pairs).any(axis=1)]
