@@ -5,16 +5,69 @@ they leave out, curves beside their own chance, and comparisons over seeds. Resu
 records on the host. It needs NumPy, SciPy and JAX, and no plotting library.
 """
 
+from xguide_jax.evaluation.completeness import Completeness, completeness_of
+from xguide_jax.evaluation.explaining import (
+    ExplainFn,
+    ExplainRows,
+    make_explain,
+    of_inputs,
+    of_layer,
+)
+from xguide_jax.evaluation.groups import (
+    NO_CLASS,
+    BiasAmplification,
+    GroupAccuracy,
+    accuracy_by_group,
+    bias_amplification,
+    top_class,
+)
 from xguide_jax.evaluation.intervals import bootstrap_interval, t_interval
+from xguide_jax.evaluation.localisation import (
+    ThresholdedIoU,
+    energy_in_region,
+    iou_at_held_out_threshold,
+)
+from xguide_jax.evaluation.removal import (
+    AgainstChance,
+    Chance,
+    Removal,
+    Views,
+    compare_with_chance,
+    measure_removal,
+    random_orders,
+)
 from xguide_jax.evaluation.seeds import Estimate, paired_difference, ratio_of_means
 from xguide_jax.evaluation.summary import Summary, summarise
 
 __all__ = (
+    "NO_CLASS",
+    "AgainstChance",
+    "BiasAmplification",
+    "Chance",
+    "Completeness",
     "Estimate",
+    "ExplainFn",
+    "ExplainRows",
+    "GroupAccuracy",
+    "Removal",
     "Summary",
+    "ThresholdedIoU",
+    "Views",
+    "accuracy_by_group",
+    "bias_amplification",
     "bootstrap_interval",
+    "compare_with_chance",
+    "completeness_of",
+    "energy_in_region",
+    "iou_at_held_out_threshold",
+    "make_explain",
+    "measure_removal",
+    "of_inputs",
+    "of_layer",
     "paired_difference",
+    "random_orders",
     "ratio_of_means",
     "summarise",
     "t_interval",
+    "top_class",
 )

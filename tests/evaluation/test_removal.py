@@ -1,0 +1,236 @@
+"""A map's curves beside random orders of the same network, on the same examples."""
+
+import functools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xguide_jax import evaluation, metrics, ops
+
+FRACTIONS = tuple(np.round(np.arange(0.0, 0.95, 0.1), 1).tolist())
+UNIFORM = functools.partial(ops.uniform_range_fill, axes=(1, 2))
+BLACK = functools.partial(ops.constant_fill, value=0.0)
+close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+
+
+def area(curve):
+    return np.trapezoid(curve, FRACTIONS, axis=-1) / 0.9
+
+
+def flat(*heights):
+    """Rows of one height each, [N, F]."""
+    return np.stack([np.full(10, height, np.float32) for height in heights])
+
+
+def both(rows):
+    return evaluation.Views(rows, rows)
+
+
+compare = functools.partial(evaluation.compare_with_chance, fractions=FRACTIONS)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """A linear network on 100 pixels, of which every fraction is a whole number."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    kernel = jax.random.normal(keys[1], (100, 3))
+    predict = jax.jit(lambda x: x.reshape(len(x), -1) @ kernel)
+    inputs = jax.random.normal(keys[0], (40, 10, 10, 1))
+    labels = jax.random.randint(keys[2], (40,), 0, 3)
+    return predict, inputs, labels
+
+
+def test_inserting_a_part_of_a_random_order_is_removing_the_rest(problem):
+    predict, inputs, labels = problem
+    (order,) = evaluation.random_orders(inputs, key=jax.random.key(3), num_orders=1)
+    for fractions in (FRACTIONS, (0.0, 0.3, 0.5, 1.0), (0.25, 0.9)):
+        settings = {"fractions": fractions, "key": jax.random.key(4)}
+        found = evaluation.measure_removal(
+            predict,
+            inputs,
+            labels,
+            {},
+            orders=[order],
+            fills={"u": UNIFORM},
+            **settings,
+        )
+        removed = metrics.removal_curve(
+            predict, inputs, labels, order, fill=UNIFORM, **settings
+        )
+        inserted = metrics.insertion_curve(
+            predict, inputs, labels, -order, fill=UNIFORM, **settings
+        )
+        for view, rows in zip(found.chance["u"], (removed, inserted), strict=True):
+            expected = np.mean(np.asarray(rows), axis=0)
+            assert len(np.unique(expected)) > 1
+            np.testing.assert_allclose(view.curve, expected)
+            curve = jnp.asarray(expected)
+            expected = metrics.area_under_curve(curve, fractions=fractions)
+            np.testing.assert_allclose(view.area, expected, rtol=1e-6)
+
+
+def test_curves_are_those_of_the_metrics_and_chance_is_a_mean_over_orders(problem):
+    predict, inputs, labels = problem
+    scores = {"good": inputs, "bad": -inputs}
+    orders = evaluation.random_orders(inputs, key=jax.random.key(3), num_orders=2)
+    fills = {"u": UNIFORM, "b": BLACK}
+    settings = {"fractions": FRACTIONS, "key": jax.random.key(4)}
+    found = evaluation.measure_removal(
+        predict, inputs, labels, scores, orders=orders, fills=fills, **settings
+    )
+    assert set(found.maps) == set(scores)
+    assert found.num_undefined == 0
+    for fill_name, fill in fills.items():
+        curve = lambda fn, s, fill=fill: np.asarray(
+            fn(predict, inputs, labels, s, fill=fill, **settings)
+        )
+        chance = np.mean([curve(metrics.removal_curve, o) for o in orders], axis=0)
+        close(found.chance[fill_name].removal.curve, chance.mean(axis=0))
+        for name, score in scores.items():
+            views = found.maps[name][fill_name]
+            removed = curve(metrics.removal_curve, score)
+            inserted = curve(metrics.insertion_curve, score)
+            close(views.removal.curve, removed.mean(axis=0))
+            close(views.insertion.curve, inserted.mean(axis=0))
+            close(views.removal.rows, area(chance) - area(removed))
+            close(views.removal.gap.mean, np.mean(area(chance) - area(removed)))
+
+
+def test_correct_is_handed_on(problem):
+    predict, inputs, labels = problem
+    found = evaluation.measure_removal(
+        predict, inputs, labels, {"map": inputs},
+        orders=evaluation.random_orders(inputs, key=jax.random.key(3), num_orders=1),
+        fills={"b": BLACK}, fractions=(0.0, 0.5), key=jax.random.key(4),
+        correct=lambda logits, labels: jnp.full(len(labels), 0.25),
+    )  # fmt: skip
+    close(found.maps["map"]["b"].removal.curve, 0.25)
+    close(found.chance["b"].insertion.curve, 0.25)
+
+
+def test_random_orders_differ_and_more_of_them_begin_alike():
+    inputs = jnp.zeros((2, 4, 4, 3))
+    two, three = (
+        evaluation.random_orders(inputs, key=jax.random.key(0), num_orders=n)
+        for n in (2, 3)
+    )
+    assert [order.shape for order in three] == [(2, 4, 4, 1)] * 3
+    np.testing.assert_array_equal(two[1], three[1])
+    assert np.any(three[0] != three[1])
+    with pytest.raises(ValueError, match=r"`num_orders` \(=0\) must be at least 1"):
+        evaluation.random_orders(inputs, key=jax.random.key(0), num_orders=0)
+
+
+def test_a_gap_compares_the_same_examples():
+    # The map orders nothing in the first two examples, which nothing can change.
+    chance = {"black": both(flat(1.0, 1.0, 0.25, 0.75))}
+    own = {"black": both(flat(np.nan, np.nan, 0.5, 0.75))}
+    found = compare({"gradient": own}, chance)
+    removal = found.maps["gradient"]["black"].removal
+    # (.25 + .75) / 2 - (.5 + .75) / 2; over all examples chance would be .75: +.125.
+    close(removal.gap.mean, -0.125)
+    close(removal.area, 0.625)
+    close(removal.chance.area, 0.5)
+    close(found.chance["black"].removal.area, 0.75)
+    # A gap of 0 for the two: -.125 * 2 / 4.
+    close(removal.gap.mean_or_zero, -0.0625)
+    assert removal.gap[2:] == (2, 4)
+    assert found.num_undefined == 0
+    close(removal.curve, 0.625)
+    close(removal.chance.curve, 0.5)
+    close(removal.rows, [np.nan, np.nan, -0.25, 0.0])
+    # Of the insertion the same with the sign turned.
+    insertion = found.maps["gradient"]["black"].insertion
+    close(insertion.gap[:2], [0.125, 0.0625])
+    close(insertion.rows, [np.nan, np.nan, 0.25, 0.0])
+
+
+def test_forty_examples_of_which_twenty_are_saturated():
+    rng = np.random.default_rng(0)
+    chance = np.sort(rng.uniform(size=(40, 10)).astype(np.float32))[:, ::-1]
+    correct = np.sort(rng.integers(2, size=(40, 10)).astype(np.float32))[:, ::-1]
+    chance[:20], correct[:20] = 1.0, np.nan
+    found = compare({"m": {"black": both(correct)}}, {"black": both(chance)})
+    expected = np.mean(area(chance[20:]) - area(correct[20:]))
+    across = np.mean(area(chance)) - np.mean(area(correct[20:]))
+    assert across > expected + 0.2
+    for view, sign in zip(found.maps["m"]["black"], (1, -1), strict=True):
+        close(view.gap[:2], [sign * expected, sign * expected / 2])
+        assert view.gap.num_undefined == 20
+
+
+def test_the_gap_is_the_summary_of_its_rows():
+    rng = np.random.default_rng(1)
+    chance, correct = rng.uniform(size=(2, 9, 10)).astype(np.float32)
+    correct[3] = np.nan
+    found = compare({"m": {"black": both(correct)}}, {"black": both(chance)})
+    for view in found.maps["m"]["black"]:
+        close(view.gap, evaluation.summarise(view.rows))
+
+
+def test_an_example_that_is_undefined_anywhere_is_left_out_everywhere():
+    chance = {
+        "a": evaluation.Views(flat(1.0, 1.0, 1.0, 0.5), flat(*[0.5] * 4)),
+        "b": both(flat(0.0, 0.0, 0.0, 1.0)),
+    }
+    one = evaluation.Views(flat(0.0, 0.5, 1.0, 1.0), flat(*[1.0] * 4))
+    two = evaluation.Views(one.removal.copy(), one.insertion)
+    one.removal[0, 7] = np.nan  # a prediction that is none, at one fraction
+    chance["a"].insertion[1, 3] = np.nan
+    ones = both(flat(*[1.0] * 4))
+    found = compare(
+        {"one": {"a": one, "b": ones}, "two": {"a": two, "b": ones}}, chance
+    )
+    counts = [
+        found.maps[name]["b"].removal.gap.num_undefined for name in ("one", "two")
+    ]
+    assert counts == [2, 1]
+    assert found.num_undefined == 1
+    close(found.maps["one"]["a"].removal.gap.mean, 0.75 - 1.0)
+    close(found.maps["two"]["a"].removal.gap.mean, 2.5 / 3 - 2 / 3)
+    close(found.maps["one"]["b"].removal.gap.mean, 0.5 - 1.0)
+    close(found.chance["a"].removal.area, 2.5 / 3)
+    close(found.maps["one"]["a"].removal.curve, 1.0)
+
+
+def test_without_a_defined_example_a_gap_is_undefined_and_its_zero_is_zero():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = compare(
+            {"m": {"a": both(flat(np.nan, np.nan))}}, {"a": both(flat(1.0, 0.5))}
+        )
+    removal = found.maps["m"]["a"].removal
+    assert np.isnan([removal.gap.mean, removal.area, removal.chance.area]).all()
+    assert removal.gap[1:] == (0.0, 0, 2)
+    assert np.isnan(removal.curve).all()
+    assert np.isnan(removal.rows).all()
+
+
+def test_a_label_that_is_no_class_is_undefined_for_chance(problem):
+    predict, inputs, labels = problem
+    found = evaluation.measure_removal(
+        predict, inputs[:4], labels[:4].at[1].set(3), {"map": inputs[:4]},
+        orders=evaluation.random_orders(
+            inputs[:4], key=jax.random.key(3), num_orders=1
+        ),
+        fills={"b": BLACK}, fractions=(0.0, 0.5), key=jax.random.key(4),
+    )  # fmt: skip
+    assert found.num_undefined == 1
+    assert np.isnan(found.maps["map"]["b"].removal.rows).tolist() == [0, 1, 0, 0]
+
+
+def test_errors(problem):
+    predict, inputs, labels = problem
+    measure = functools.partial(
+        evaluation.measure_removal, predict, inputs, labels, {},
+        fractions=FRACTIONS, key=jax.random.key(0),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"`orders` \(0 of them\)"):
+        measure(orders=[], fills={"b": BLACK})
+    with pytest.raises(ValueError, match=r"`fills` \(\[\]\) must hold"):
+        measure(orders=[inputs], fills={})
+    with pytest.raises(ValueError, match=r"`by_map`\['m'\] must have the fills"):
+        compare({"m": {"a": both(flat(1.0))}}, {"b": both(flat(1.0))})
