@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import arms, region_data
-from xguide_jax import attributions, data, metrics, ops
-from xguide_jax.types import ApplyFn, Array, PyTree, ScoreFn, TrainState
+from xguide_jax import attributions, data, evaluation
+from xguide_jax.types import ApplyFn, Array, PredictFn, ScoreFn, TrainState
 
 # No arm is trained on integrated gradients: they judge.
 EXPLAINERS = ("grad_cam", "gradient", "integrated_gradients")
@@ -42,16 +42,19 @@ def make_measurement(
       'maps/<explainer>' [S, H, W], 'inputs', 'region'.
     """
     logits = arms.make_predict(apply_fn)
-    compiled = jax.jit(functools.partial(explain, apply_fn, num_points=num_points))
+    explain = evaluation.make_explain(
+        apply_fn,
+        explain_fns(num_points=num_points),
+        batch_size=num_evaluated + num_evaluated // 2,
+    )
 
     def measure(state: TrainState, parts: region_data.Parts, seed: int) -> Measured:
-        variables = (state.params["model"], state.model_state)
-        predict = lambda x: classes(logits(state, x))
+        predict = lambda x: evaluation.top_class(logits(state, x))
         numbers = {**accuracies(predict, parts), **covered(predict, parts, seed)}
         numbers["bias_amplification"] = _bias(predict, parts.in_distribution)
         few = data.take(parts.balanced, np.arange(num_evaluated))
         held_out = data.take(parts.validation, np.arange(num_evaluated // 2))
-        maps, tuning = explain_both(compiled, variables, few, held_out)
+        maps, tuning = explain_both(explain, state, few, held_out)
         for name in EXPLAINERS:
             numbers |= localisation(name, maps[name], few, (tuning[name], held_out))
         shown = slice(NUM_SHOWN)
@@ -63,85 +66,67 @@ def make_measurement(
     return measure
 
 
-def classes(logits: Array) -> np.ndarray:
-    """The top class of each row, and -1 of a row that holds a NaN.
-
-    `argmax` returns the place of a NaN. No label is -1: such an image counts as wrong.
-
-    Args:
-      logits: [B, C].
-
-    Returns:
-      int [B].
-    """
-    values = np.asarray(logits, np.float64)
-    return np.where(np.isnan(values).any(axis=-1), -1, values.argmax(axis=-1))
-
-
-def explain(
-    apply_fn: ApplyFn,
-    variables: tuple[PyTree, PyTree],
-    inputs: Array,
-    labels: Array,
-    *,
-    num_points: int,
-    score_fn: ScoreFn = attributions.centred_logit,
-) -> dict[str, Array]:
-    """Signed maps of the label, by every explainer.
+def explain_fns(
+    *, num_points: int, score_fn: ScoreFn = attributions.centred_logit
+) -> dict[str, evaluation.ExplainFn]:
+    """Every explainer, of signed maps of the label.
 
     Args:
-      apply_fn: the network.
-      variables: its parameters and state.
-      inputs: [B, H, W, C].
-      labels: [B].
-      num_points: of integrated gradients.
+      num_points: of integrated gradients, whose baseline is 0, the mean image.
       score_fn: what is explained.
 
     Returns:
-      {explainer: [B, h, w]}; the baseline of integrated gradients is 0, the mean image.
+      {explainer: function for `evaluation.make_explain`}, of maps [B, h, w].
     """
-    forward = lambda x, overrides=None: apply_fn(
-        *variables, x, train=False, overrides=overrides
-    )[0]
-    predict = lambda x: forward(x).logits
-    head_fn, features = attributions.split_at(forward, inputs, "features")
-    per_pixel = {
-        "gradient": attributions.input_gradient(
-            predict, inputs, labels, score_fn=score_fn
-        ),
-        "integrated_gradients": attributions.integrated_gradients(
-            predict, inputs, labels,
+    gradient = functools.partial(attributions.input_gradient, score_fn=score_fn)
+
+    def integrate(predict_fn: PredictFn, inputs: Array, labels: Array) -> Array:
+        return attributions.integrated_gradients(
+            predict_fn, inputs, labels,
             baselines=jnp.zeros_like(inputs), num_steps=num_points, score_fn=score_fn,
-        ),
-    }  # fmt: skip
-    cam = attributions.signed_grad_cam(head_fn, features, labels, score_fn=score_fn)
-    return {"grad_cam": cam, **{k: jnp.sum(v, -1) for k, v in per_pixel.items()}}
+        )  # fmt: skip
+
+    cam = functools.partial(attributions.signed_grad_cam, score_fn=score_fn)
+    over_channels = lambda explainer: evaluation.of_inputs(
+        lambda *arguments: jnp.sum(explainer(*arguments), -1)
+    )
+    return {
+        "grad_cam": evaluation.of_layer(cam, "features"),
+        "gradient": over_channels(gradient),
+        "integrated_gradients": over_channels(integrate),
+    }
 
 
 def explain_both(
-    compiled: Callable[..., dict[str, Array]],
-    variables: tuple[PyTree, PyTree],
+    explain: evaluation.ExplainRows,
+    state: TrainState,
     first: data.Dataset,
     second: data.Dataset,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Maps of two sets by one compiled program.
+    """Maps of two sets, together.
 
     Args:
-      compiled: (variables, inputs, labels) -> {explainer: [B, h, w]}.
-      variables: the network's parameters and state.
+      explain: of `evaluation.make_explain`.
+      state: the trained network.
       first: images and labels.
       second: images and labels.
 
     Returns:
       ({explainer: maps of the first}, {explainer: maps of the second}).
     """
-    join = lambda *arrays: np.concatenate(arrays)
+    join = lambda *arrays: jnp.asarray(np.concatenate(arrays))
     inputs, labels = map(join, first[:2], second[:2])
-    maps = compiled(variables, inputs, labels)
+    maps = explain(
+        state.params["model"],
+        state.model_state,
+        inputs,
+        labels,
+        key=jax.random.key(0),  # nothing is drawn
+    )
     count = len(first.labels)
     return (
-        {name: m[:count] for name, m in maps.items()},
-        {name: m[count:] for name, m in maps.items()},
+        {name: jnp.asarray(m[:count]) for name, m in maps.items()},
+        {name: jnp.asarray(m[count:]) for name, m in maps.items()},
     )
 
 
@@ -158,20 +143,19 @@ def accuracies(predict: Predict, parts: region_data.Parts) -> dict[str, float]:
     balanced = parts.balanced
     predicted = predict(balanced.inputs)
     correct = predicted == balanced.labels
-    by_group, counts = metrics.group_accuracy(
-        jnp.asarray(correct),
-        jnp.asarray(balanced.annotations["groups"]),
+    found = evaluation.accuracy_by_group(
+        correct,
+        balanced.annotations["groups"],
         num_groups=region_data.NUM_GROUPS,
     )
     share = lambda part: float(np.mean(predict(part.inputs) == part.labels))
     return {
-        **{f"group/{g}": float(value) for g, value in enumerate(by_group)},
-        **{f"count/{g}": float(count) for g, count in enumerate(counts)},
-        "worst_group": metrics.worst_group(
-            jnp.asarray(by_group), count=jnp.asarray(counts)
-        ),
-        "undefined/predictions": float(np.sum(predicted < 0)),
-        "group_balanced": float(np.nanmean(by_group)),
+        **{f"group/{g}": float(value) for g, value in enumerate(found.accuracy)},
+        **{f"count/{g}": float(count) for g, count in enumerate(found.num_examples)},
+        # To the bit what finished runs hold, where it went through float32.
+        "worst_group": float(np.float32(found.worst)),
+        "undefined/predictions": float(np.sum(predicted == evaluation.NO_CLASS)),
+        "group_balanced": found.balanced,
         "in_distribution": share(parts.in_distribution),
         "validation": share(parts.validation),
     }
@@ -227,73 +211,38 @@ def localisation(
       'threshold/<explainer>', NaN where no held-out map has an IoU, and then the IoU is
       undefined; 'validation_epg/<explainer>'.
     """
-    on_box = np.asarray(_energy(maps, test.annotations["region"]))
-    on_strokes = np.asarray(_energy(maps, test.annotations["strokes"]))
-    tuning_maps, tuning = held_out
-    tuning_region = tuning.annotations["region"]
-    candidates = np.asarray(_overlaps(tuning_maps, tuning_region))
-    scores = [mean(values) for values in candidates]
-    best, threshold = int(np.argmax(scores)), float("nan")
-    overlap = np.asarray(_overlaps(maps, test.annotations["region"]))[best]
-    if np.isnan(scores).any():  # of all or of none: nothing to choose by
-        overlap = np.full_like(overlap, np.nan)
-    else:
-        threshold = THRESHOLDS[best]
-    tuned = np.asarray(_energy(tuning_maps, tuning_region))
+    region, strokes = test.annotations["region"], test.annotations["strokes"]
+    tuning_maps, tuning_region = held_out[0], held_out[1].annotations["region"]
+    on_box = evaluation.summarise(evaluation.energy_in_region(maps, region))
+    on_strokes = evaluation.summarise(evaluation.energy_in_region(maps, strokes))
+    tuned = evaluation.summarise(
+        evaluation.energy_in_region(tuning_maps, tuning_region)
+    )
+    found = evaluation.iou_at_held_out_threshold(
+        maps, region, held_out=(tuning_maps, tuning_region), thresholds=THRESHOLDS
+    )
+    iou = evaluation.summarise(found.iou)
     return {
-        f"epg/{name}/box": mean(on_box),
-        f"epg/{name}/box/zero": float(np.nan_to_num(on_box).mean()),
-        f"epg/{name}/strokes": mean(on_strokes),
-        f"epg/{name}/strokes/zero": float(np.nan_to_num(on_strokes).mean()),
-        f"iou/{name}": mean(overlap),
-        f"iou/{name}/zero": float(np.nan_to_num(overlap).mean()),
-        f"threshold/{name}": threshold,
-        f"undefined/{name}": float(np.isnan(on_box).sum()),
-        f"undefined/strokes/{name}": float(np.isnan(on_strokes).sum()),
-        f"undefined/iou/{name}": float(np.isnan(overlap).sum()),
-        f"validation_epg/{name}": mean(tuned),
+        f"epg/{name}/box": on_box.mean,
+        f"epg/{name}/box/zero": on_box.mean_or_zero,
+        f"epg/{name}/strokes": on_strokes.mean,
+        f"epg/{name}/strokes/zero": on_strokes.mean_or_zero,
+        f"iou/{name}": iou.mean,
+        f"iou/{name}/zero": iou.mean_or_zero,
+        f"threshold/{name}": found.threshold,
+        f"undefined/{name}": float(on_box.num_undefined),
+        f"undefined/strokes/{name}": float(on_strokes.num_undefined),
+        f"undefined/iou/{name}": float(iou.num_undefined),
+        f"validation_epg/{name}": tuned.mean,
     }
-
-
-def mean(values: Array | np.ndarray) -> float:
-    """The mean of what is defined; NaN if nothing is.
-
-    Args:
-      values: [N], NaN where undefined.
-
-    Returns:
-      The mean.
-    """
-    values = np.asarray(values)
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else float("nan")
-
-
-@jax.jit
-def _energy(maps: Array, region: Array) -> Array:
-    return metrics.energy_pointing_game(maps, _at(maps, region))
-
-
-@jax.jit
-def _overlaps(maps: Array, region: Array) -> Array:
-    """[T, N]: the IoU at each of the thresholds."""
-    region = _at(maps, region)
-    at = lambda threshold: metrics.iou(maps, region, threshold=threshold)
-    return jax.vmap(at)(jnp.array(THRESHOLDS))
-
-
-def _at(maps: Array, region: Array) -> Array:
-    """The region on the grid of the maps, the share of each cell that it covers."""
-    _, h, w = maps.shape
-    return ops.area_resize(region.astype(jnp.float32), shape=(h, w))
 
 
 def _bias(predict: Predict, test: data.Dataset) -> float:
     """Directional amplification, texture to class, on a test with the correlation."""
-    predicted = predict(test.inputs)
-    defined = predicted >= 0  # an index of -1 would be the last class
-    one_hot = lambda values: np.eye(2, dtype=int)[values[defined]]
-    texture = test.annotations["groups"] % 2
-    return metrics.bias_amplification_attribute_to_task(
-        one_hot(predicted), one_hot(test.labels), one_hot(texture)
-    )
+    return evaluation.bias_amplification(
+        predict(test.inputs),
+        test.labels,
+        test.annotations["groups"] % 2,
+        num_classes=2,
+        num_attributes=2,
+    ).value

@@ -7,7 +7,7 @@ pixels has a flatter random curve as well.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,22 +15,36 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import arms
-from xguide_jax import attributions, metrics, ops
+from xguide_jax import attributions, evaluation, ops
 from xguide_jax.types import (
     ApplyFn,
     Array,
     FillFn,
-    PredictFn,
-    PyTree,
+    Forward,
+    PRNGKey,
     ScoreFn,
     TrainState,
 )
 
 FRACTIONS = tuple(np.round(np.arange(0.0, 0.95, 0.1), 1).tolist())
 EXPLAINERS = ("gradient", "smooth_grad", "integrated_gradients")
-VIEWS = {"removal": metrics.removal_curve, "insertion": metrics.insertion_curve}
+VIEWS = evaluation.Views._fields
 
 Measured = tuple[dict[str, float], dict[str, np.ndarray]]
+
+
+class Integrated(NamedTuple):
+    """Integrated gradients and what they should add up to.
+
+    Attributes:
+      maps: float [B, H, W, C].
+      gap: float [B], the completeness gap.
+      change: float [B], f(x) − f(b).
+    """
+
+    maps: Array
+    gap: Array
+    change: Array
 
 
 class Protocol(NamedTuple):
@@ -43,6 +57,7 @@ class Protocol(NamedTuple):
       sigma: standard deviation of SmoothGrad's noise, in input units.
       num_points: points of integrated gradients, samples of SmoothGrad.
       num_draws: random orders.
+      batch_size: images explained at once.
       num_shown: images whose maps are kept for the figures.
     """
 
@@ -52,6 +67,7 @@ class Protocol(NamedTuple):
     sigma: float
     num_points: int
     num_draws: int
+    batch_size: int
     num_shown: int = 8
 
 
@@ -76,11 +92,15 @@ def make_measurement(
       the images that the explainer ranks, 'rows/gap/<view>/<fill>/<explainer>' [B],
       'maps/<explainer>' [S, H, W] of the target's logit, 'inputs', 'labels'.
     """
-    explain = jax.jit(functools.partial(_explain, apply_fn, protocol))
+    explain = evaluation.make_explain(
+        apply_fn, explain_fns(protocol), batch_size=protocol.batch_size
+    )
     # A log-probability has no slope left where the network is sure of its answer: maps
     # that are looked at, on one scale for all networks, are of the logit.
-    of_logit = protocol._replace(score_fn=attributions.target_logit)
-    explain_shown = jax.jit(functools.partial(_explain, apply_fn, of_logit))
+    of_logit = explain_fns(protocol._replace(score_fn=attributions.target_logit))
+    explain_shown = evaluation.make_explain(
+        apply_fn, of_logit, batch_size=protocol.num_shown
+    )
     # The network alone is compiled: a whole curve holds it once a fraction.
     predict = arms.make_predict(apply_fn)
 
@@ -89,156 +109,121 @@ def make_measurement(
     ) -> Measured:
         variables = (state.params["model"], state.model_state)
         explain_key, order_key, fill_key = jax.random.split(key, 3)
-        explained, error, unclear = explain(variables, inputs, labels, explain_key)
-        scores = {name: ops.mean_magnitude(a) for name, a in explained.items()}
-        draws = [
-            ops.random_rank(inputs, key=jax.random.fold_in(order_key, draw))
-            for draw in range(protocol.num_draws)
-        ]
+        explained = explain(*variables, inputs, labels, key=explain_key)
+        found = evaluation.measure_removal(
+            functools.partial(predict, state),
+            inputs,
+            labels,
+            {name: ops.mean_magnitude(m) for name, m in maps_of(explained).items()},
+            orders=evaluation.random_orders(
+                inputs, key=order_key, num_orders=protocol.num_draws
+            ),
+            fills=protocol.fills,
+            fractions=FRACTIONS,
+            key=fill_key,
+        )
+        numbers, curves = keyed(found)
+        integrated = explained["integrated_gradients"]
+        completeness = evaluation.completeness_of(integrated.gap, integrated.change)
+        numbers["completeness_error"] = completeness.error
+        numbers["undefined/completeness_error"] = float(
+            completeness.num_values - completeness.num_defined
+        )
         shown = inputs[: protocol.num_shown], labels[: protocol.num_shown]
-        arrays = _shown(explain_shown(variables, *shown, explain_key)[0], *shown)
-        by_chance: dict[str, np.ndarray] = {}
-        by_score: dict[str, dict[str, np.ndarray]] = {name: {} for name in scores}
-        for fill_name, fill in protocol.fills.items():
-            curve = functools.partial(
-                _curve, functools.partial(predict, state), inputs, labels,
-                key=fill_key, fill=fill,
-            )  # fmt: skip
-            every = (*FRACTIONS, 1.0)
-            removed = np.mean(
-                [curve(s, view="removal", fractions=every) for s in draws], axis=0
-            )
-            # What is left of a random order is a random order: inserting a part is
-            # removing the rest (to a pixel, since counts are rounded down), and needs
-            # no passes of its own.
-            chance = {"removal": removed[:, :-1], "insertion": removed[:, :0:-1]}
-            for view in VIEWS:
-                place = f"{view}/{fill_name}"
-                by_chance[place] = chance[view]
-                for name, score in scores.items():
-                    rows = curve(score, view=view, fractions=FRACTIONS)
-                    by_score[name][place] = rows
-        numbers, curves = compare(by_score, by_chance)
-        numbers["completeness_error"] = float(error)
-        numbers["undefined/completeness_error"] = float(unclear)
-        return numbers, {**arrays, **curves}
+        looked_at = maps_of(explain_shown(*variables, *shown, key=explain_key))
+        return numbers, {**_shown(looked_at, *shown), **curves}
 
     return measure
 
 
-def compare(
-    by_score: Mapping[str, Mapping[str, np.ndarray]],
-    by_chance: Mapping[str, np.ndarray],
-) -> Measured:
-    """Areas and gaps; both sides of a gap are of the same images.
-
-    An image that is undefined anywhere, in an explainer's curves or in those of the
-    random orders, is left out of every curve and gap of that explainer.
+def explain_fns(protocol: Protocol) -> dict[str, evaluation.ExplainFn]:
+    """The explainers of a protocol.
 
     Args:
-      by_score: {explainer: {place: correctness [B, F]}}, NaN where undefined.
-      by_chance: {place: correctness [B, F]}, means over random orders.
+      protocol: how to explain.
+
+    Returns:
+      {explainer: function for `evaluation.make_explain`}; all give [B, H, W, C] but
+      integrated gradients, which give an `Integrated`.
+    """
+    gradient = functools.partial(
+        attributions.input_gradient, score_fn=protocol.score_fn
+    )
+
+    def smooth(forward: Forward, inputs: Array, labels: Array, keys: PRNGKey) -> Array:
+        return attributions.smooth_grad(
+            gradient, lambda x: forward(x).logits, inputs, labels,
+            key=keys, sigma=protocol.sigma, num_samples=protocol.num_points,
+        )  # fmt: skip
+
+    def integrate(
+        forward: Forward, inputs: Array, labels: Array, keys: PRNGKey
+    ) -> Integrated:
+        del keys
+        predict = lambda x: forward(x).logits
+        baselines = jnp.full_like(inputs, protocol.baseline)
+        maps = attributions.integrated_gradients(
+            predict, inputs, labels,
+            baselines=baselines, num_steps=protocol.num_points,
+            score_fn=protocol.score_fn,
+        )  # fmt: skip
+        gap = attributions.completeness_gap(
+            predict, inputs, labels, maps,
+            baselines=baselines, score_fn=protocol.score_fn,
+        )  # fmt: skip
+        return Integrated(maps, gap, jnp.sum(maps, axis=(1, 2, 3)) - gap)
+
+    return {
+        "gradient": evaluation.of_inputs(gradient),
+        "smooth_grad": smooth,
+        "integrated_gradients": integrate,
+    }
+
+
+def maps_of(explained: dict[str, Array | Integrated]) -> dict[str, Array]:
+    """The maps alone.
+
+    Args:
+      explained: what `evaluation.make_explain` gave.
+
+    Returns:
+      {explainer: [N, H, W, C]}.
+    """
+    return {
+        name: made.maps if isinstance(made, Integrated) else made
+        for name, made in explained.items()
+    }
+
+
+def keyed(removal: evaluation.Removal) -> Measured:
+    """A `Removal` under the keys that the report reads.
+
+    Args:
+      removal: of one network.
 
     Returns:
       The numbers '<place>/...', 'gap/...' and 'undefined/...' and the arrays
       'curve/...' and 'rows/gap/...' of `make_measurement`.
     """
-    numbers: dict[str, float] = {}
+    numbers: dict[str, float] = {"undefined/random": float(removal.num_undefined)}
     arrays: dict[str, np.ndarray] = {}
-    usual = _defined(by_chance)
-    numbers["undefined/random"] = float(np.sum(~usual))
-    for place, chance in by_chance.items():
-        numbers[f"{place}/random"], curve = _mean_curve(chance[usual])
-        arrays[f"curve/{place}/random"] = curve
-    for name, places in by_score.items():
-        defined = usual & _defined(places)
-        numbers[f"undefined/{name}"] = float(np.sum(~defined))
-        for place, correct in places.items():
-            area, curve = _mean_curve(correct[defined])
-            chance_area, chance_curve = _mean_curve(by_chance[place][defined])
-            sign = 1.0 if place.startswith("removal") else -1.0
-            gap = sign * (chance_area - area)
-            share = float(np.mean(defined))
-            numbers[f"{place}/{name}"] = area
-            numbers[f"gap/{place}/{name}"] = gap
-            # A map that orders nothing beats no random order.
-            numbers[f"gap/{place}/{name}/zero"] = gap * share if share else 0.0
-            arrays[f"curve/{place}/{name}"] = curve
-            arrays[f"curve/{place}/{name}/random"] = chance_curve
-            difference = sign * (by_chance[place] - correct)
-            gaps = np.where(defined, np.asarray(_area(difference)), np.nan)
-            arrays[f"rows/gap/{place}/{name}"] = gaps
+    for fill, chance in removal.chance.items():
+        for view in VIEWS:
+            numbers[f"{view}/{fill}/random"] = getattr(chance, view).area
+            arrays[f"curve/{view}/{fill}/random"] = getattr(chance, view).curve
+    for name, fills in removal.maps.items():
+        for fill, views in fills.items():
+            for view in VIEWS:
+                found: evaluation.AgainstChance = getattr(views, view)
+                place = f"{view}/{fill}"
+                numbers[f"undefined/{name}"] = float(found.gap.num_undefined)
+                numbers[f"{place}/{name}"] = found.area
+                numbers[f"gap/{place}/{name}"] = found.gap.mean
+                numbers[f"gap/{place}/{name}/zero"] = found.gap.mean_or_zero
+                arrays[f"curve/{place}/{name}"] = found.curve
+                arrays[f"curve/{place}/{name}/random"] = found.chance.curve
+                arrays[f"rows/gap/{place}/{name}"] = found.rows
     return numbers, arrays
-
-
-def _explain(
-    apply_fn: ApplyFn,
-    protocol: Protocol,
-    variables: tuple[PyTree, PyTree],
-    inputs: Array,
-    labels: Array,
-    key: Array,
-) -> tuple[dict[str, Array], Array, Array]:
-    predict = lambda x: apply_fn(*variables, x, train=False)[0].logits
-    gradient = functools.partial(
-        attributions.input_gradient, score_fn=protocol.score_fn
-    )
-    baselines = jnp.full_like(inputs, protocol.baseline)
-    explained = {
-        "gradient": gradient(predict, inputs, labels),
-        "smooth_grad": attributions.smooth_grad(
-            gradient, predict, inputs, labels,
-            key=key, sigma=protocol.sigma, num_samples=protocol.num_points,
-        ),
-        "integrated_gradients": attributions.integrated_gradients(
-            predict, inputs, labels,
-            baselines=baselines, num_steps=protocol.num_points,
-            score_fn=protocol.score_fn,
-        ),
-    }  # fmt: skip
-    integrated = explained["integrated_gradients"]
-    gap = attributions.completeness_gap(
-        predict, inputs, labels, integrated,
-        baselines=baselines, score_fn=protocol.score_fn,
-    )  # fmt: skip
-    # |Σ attributions − (f(x) − f(x'))| as a fraction of the mean |f(x) − f(x')|.
-    change = jnp.sum(integrated, axis=(1, 2, 3)) - gap
-    unclear = jnp.isnan(gap) | jnp.isnan(change)
-    total = lambda values: jnp.sum(jnp.where(unclear, 0.0, jnp.abs(values)))
-    return explained, total(gap) / total(change), jnp.sum(unclear)
-
-
-def _curve(
-    predict_fn: PredictFn,
-    inputs: Array,
-    labels: Array,
-    scores: Array,
-    *,
-    key: Array,
-    view: str,
-    fill: FillFn,
-    fractions: tuple[float, ...],
-) -> np.ndarray:
-    correct = VIEWS[view](
-        predict_fn, inputs, labels, scores, fractions=fractions, fill=fill, key=key
-    )
-    return np.asarray(correct)
-
-
-def _defined(places: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The images whose curves are defined everywhere, bool [B]."""
-    return ~np.any([np.isnan(rows).any(axis=1) for rows in places.values()], axis=0)
-
-
-def _mean_curve(rows: np.ndarray) -> tuple[float, np.ndarray]:
-    """The mean of the rows, NaN of none, and the area under it."""
-    empty = np.full(rows.shape[1:], np.nan, rows.dtype)
-    curve = rows.mean(axis=0) if len(rows) else empty
-    return float(_area(curve)), curve
-
-
-def _area(values: np.ndarray) -> Array:
-    return metrics.area_under_curve(jnp.asarray(values), fractions=FRACTIONS)
 
 
 def _shown(

@@ -33,7 +33,7 @@ from experiments import (
     region_measures,
     robust_report,
 )
-from xguide_jax import attributions, data, guidance, metrics, models, ops
+from xguide_jax import attributions, data, evaluation, guidance, metrics, models, ops
 from xguide_jax.types import ApplyFn, Array, GuidanceTerm, ScoreFn, TrainState
 
 NAME = "robust_explanations"
@@ -242,38 +242,35 @@ def make_measurement(
       'inputs', 'region'.
     """
     logits = arms.make_predict(apply_fn)
-    explain = jax.jit(
-        functools.partial(
-            region_measures.explain,
-            apply_fn,
-            num_points=num_points,
-            score_fn=score_fn,
-        )
+    explain = evaluation.make_explain(
+        apply_fn,
+        region_measures.explain_fns(num_points=num_points, score_fn=score_fn),
+        batch_size=num_evaluated + num_evaluated // 2,
     )
 
     def measure(
         state: TrainState, parts: region_data.Parts
     ) -> region_measures.Measured:
-        variables = (state.params["model"], state.model_state)
-        predict = lambda x: region_measures.classes(logits(state, x))
+        predict = lambda x: evaluation.top_class(logits(state, x))
         numbers = region_measures.accuracies(predict, parts)
         few = data.take(parts.balanced, np.arange(num_evaluated))
         held_out = data.take(parts.validation, np.arange(num_evaluated // 2))
-        maps, tuning = region_measures.explain_both(explain, variables, few, held_out)
+        maps, tuning = region_measures.explain_both(explain, state, few, held_out)
         mask = jnp.asarray(true_masks(few))
         cam = between_extremes(maps["grad_cam"], mask)
         measured = agreement(cam, mask)
         judged = metrics.energy_pointing_game(maps["integrated_gradients"], mask)
         measured["epg/integrated_gradients"] = judged
-        numbers |= {k: region_measures.mean(v) for k, v in measured.items()}
         rows = {name: np.asarray(value) for name, value in measured.items()}
-        for name, value in rows.items():
-            numbers[f"{name}/zero"] = float(np.nan_to_num(value).mean())
-            numbers[f"undefined/{name}"] = float(np.isnan(value).sum())
+        found = {name: evaluation.summarise(value) for name, value in rows.items()}
+        numbers |= {name: of.mean for name, of in found.items()}
+        for name, of in found.items():
+            numbers[f"{name}/zero"] = of.mean_or_zero
+            numbers[f"undefined/{name}"] = float(of.num_undefined)
         mask_held_out = jnp.asarray(true_masks(held_out))
         scaled = between_extremes(tuning["grad_cam"], mask_held_out)
         overlap = agreement(scaled, mask_held_out)["iou"]
-        numbers["validation_iou"] = region_measures.mean(overlap)
+        numbers["validation_iou"] = evaluation.summarise(overlap).mean
         shown = slice(region_measures.NUM_SHOWN)
         arrays = {
             "maps/grad_cam": np.asarray(cam[shown]),

@@ -240,6 +240,7 @@ def protocol(
         sigma=0.15 * (white - black),
         num_points=config.num_points,
         num_draws=config.num_draws,
+        batch_size=config.num_evaluated,
     )
 
 

@@ -15,6 +15,7 @@ from experiments import (
     region_report,
 )
 from xguide_jax import data
+from xguide_jax.types import TrainState
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 ARMS = ("unguided", "energy_cam@10%")
@@ -243,18 +244,7 @@ def test_without_a_held_out_map_there_is_no_threshold_and_no_iou(parts):
     assert numbers["epg/x/box"] == 1
 
 
-def test_a_mean_leaves_out_what_is_undefined_and_not_what_is_infinite():
-    assert region_measures.mean(np.array([1.0, np.nan, 3.0])) == 2
-    assert region_measures.mean(np.array([1.0, np.inf])) == np.inf
-    assert np.isnan(region_measures.mean(np.full(3, np.nan)))
-
-
-def test_logits_with_a_nan_predict_nothing(parts):
-    logits = jnp.array([[0.0, 1.0], [np.nan, 1.0], [2.0, 1.0], [0.0, np.nan]])
-    predicted = region_measures.classes(logits)
-    np.testing.assert_array_equal(predicted, [1, -1, 0, -1])
-    narrow = region_measures.classes(logits.astype(jnp.bfloat16))
-    np.testing.assert_array_equal(narrow, predicted)
+def test_a_prediction_that_is_none_is_wrong(parts):
     # Argmax would give the first class, and so half of the images would be right.
     nothing = lambda inputs: np.full(len(inputs), -1)
     numbers = region_measures.accuracies(nothing, parts)
@@ -277,9 +267,12 @@ def test_bias_is_measured_where_there_is_a_prediction(parts):
 def test_two_sets_explained_at_once_come_back_as_two():
     pixels = np.arange(5.0)[:, None, None, None] * np.ones((1, 2, 2, 1))
     make = lambda part: data.Dataset(pixels[part], np.arange(5)[part], ("a", "b"))
-    seen = lambda variables, x, y: {"sum": variables + x[..., 0] + y[:, None, None]}
+    seen = lambda params, model_state, x, y, *, key: {
+        "sum": params + model_state + x[..., 0] + y[:, None, None]
+    }
+    state = TrainState(None, {"model": 70}, 30, {}, None, None, None)
     first, second = region_measures.explain_both(
-        seen, 100, make(slice(0, 3)), make(slice(3, 5))
+        seen, state, make(slice(0, 3)), make(slice(3, 5))
     )
     np.testing.assert_array_equal(first["sum"][:, 0, 0], [100, 102, 104])
     np.testing.assert_array_equal(second["sum"][:, 0, 0], [106, 108])

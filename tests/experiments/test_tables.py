@@ -12,7 +12,7 @@ from experiments import (
     saliency_guided_report,
     tables,
 )
-from xguide_jax import reporting
+from xguide_jax import evaluation, reporting
 
 NAN = np.nan
 
@@ -95,10 +95,13 @@ def saliency_results(undefined):
         rows = np.zeros((4, 10), np.float32)
         rows[:lost] = NAN
         chance = np.linspace(0, 1, 4, dtype=np.float32)[:, None] * np.ones((1, 10))
-        places = dict.fromkeys(("removal/black", "insertion/black"), rows)
-        by_score = dict.fromkeys(removal.EXPLAINERS, places)
-        by_chance = dict.fromkeys(places, chance.astype(np.float32))
-        numbers, arrays = removal.compare(by_score, by_chance)
+        views = {"black": evaluation.Views(rows, rows)}
+        found = evaluation.compare_with_chance(
+            dict.fromkeys(removal.EXPLAINERS, views),
+            {"black": evaluation.Views(*[chance.astype(np.float32)] * 2)},
+            fractions=removal.FRACTIONS,
+        )
+        numbers, arrays = removal.keyed(found)
         for name in ("test_accuracy", "validation_accuracy", "completeness_error"):
             numbers[name] = 0.5
         numbers["images_per_second"] = numbers["undefined/completeness_error"] = 0.0
