@@ -57,7 +57,7 @@ class Protocol(NamedTuple):
       sigma: standard deviation of SmoothGrad's noise, in input units.
       num_points: points of integrated gradients, samples of SmoothGrad.
       num_draws: random orders.
-      batch_size: images explained at once.
+      batch_size: images explained and predicted at once.
       num_shown: images whose maps are kept for the figures.
     """
 
@@ -121,6 +121,7 @@ def make_measurement(
             fills=protocol.fills,
             fractions=FRACTIONS,
             key=fill_key,
+            batch_size=protocol.batch_size,
         )
         numbers, curves = keyed(found)
         integrated = explained["integrated_gradients"]

@@ -3,10 +3,13 @@
 import functools
 import warnings
 
+import chex
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import strategies
 
 from xguide_jax import evaluation, metrics, ops
 
@@ -29,7 +32,9 @@ def both(rows):
     return evaluation.Views(rows, rows)
 
 
-compare = functools.partial(evaluation.compare_with_chance, fractions=FRACTIONS)
+def compare(maps, chance):
+    curves = evaluation.Curves(maps, chance)
+    return evaluation.compare_with_chance(curves, fractions=FRACTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +54,9 @@ def test_inserting_a_part_of_a_random_order_is_removing_the_rest(problem):
     for fractions in (FRACTIONS, (0.0, 0.3, 0.5, 1.0), (0.25, 0.9)):
         settings = {"fractions": fractions, "key": jax.random.key(4)}
         found = evaluation.measure_removal(
-            predict,
-            inputs,
-            labels,
-            {},
-            orders=[order],
-            fills={"u": UNIFORM},
-            **settings,
-        )
+            predict, inputs, labels, {},
+            orders=[order], fills={"u": UNIFORM}, batch_size=40, **settings,
+        )  # fmt: skip
         removed = metrics.removal_curve(
             predict, inputs, labels, order, fill=UNIFORM, **settings
         )
@@ -79,7 +79,14 @@ def test_curves_are_those_of_the_metrics_and_chance_is_a_mean_over_orders(proble
     fills = {"u": UNIFORM, "b": BLACK}
     settings = {"fractions": FRACTIONS, "key": jax.random.key(4)}
     found = evaluation.measure_removal(
-        predict, inputs, labels, scores, orders=orders, fills=fills, **settings
+        predict,
+        inputs,
+        labels,
+        scores,
+        orders=orders,
+        fills=fills,
+        batch_size=40,
+        **settings,
     )
     assert set(found.maps) == set(scores)
     assert found.num_undefined == 0
@@ -104,11 +111,72 @@ def test_correct_is_handed_on(problem):
     found = evaluation.measure_removal(
         predict, inputs, labels, {"map": inputs},
         orders=evaluation.random_orders(inputs, key=jax.random.key(3), num_orders=1),
-        fills={"b": BLACK}, fractions=(0.0, 0.5), key=jax.random.key(4),
+        fills={"b": BLACK}, fractions=(0.0, 0.5), key=jax.random.key(4), batch_size=4,
         correct=lambda logits, labels: jnp.full(len(labels), 0.25),
     )  # fmt: skip
     close(found.maps["map"]["b"].removal.curve, 0.25)
     close(found.chance["b"].insertion.curve, 0.25)
+
+
+@pytest.mark.parametrize("batch_size", [7, 64])
+def test_curves_do_not_depend_on_the_batch_size(problem, batch_size):
+    predict, inputs, labels = problem
+    measure = functools.partial(
+        evaluation.measure_removal, predict, inputs, labels, {"map": jnp.abs(inputs)},
+        orders=evaluation.random_orders(inputs, key=jax.random.key(3), num_orders=2),
+        fills={"u": UNIFORM}, fractions=FRACTIONS, key=jax.random.key(4),
+    )  # fmt: skip
+    sizes = []
+    counted = lambda x: sizes.append(len(x)) or predict(x)
+    chunked = measure(batch_size=batch_size)
+    chex.assert_trees_all_close(chunked, measure(batch_size=40), rtol=1e-6)
+    evaluation.measure_removal(
+        counted, *measure.args[1:], **measure.keywords, batch_size=batch_size
+    )
+    assert set(sizes) == {batch_size}
+
+
+def test_a_random_map_is_no_better_than_itself(problem):
+    predict, inputs, labels = problem
+    (order,) = evaluation.random_orders(inputs, key=jax.random.key(3), num_orders=1)
+    found = evaluation.measure_removal(
+        predict, inputs, labels, {"random": order},
+        orders=[order], fills={"u": UNIFORM}, fractions=FRACTIONS,
+        key=jax.random.key(4), batch_size=40,
+    )  # fmt: skip
+    assert found.maps["random"]["u"].removal.gap == (0.0, 0.0, 40, 40)
+    np.testing.assert_array_equal(found.maps["random"]["u"].removal.rows, np.zeros(40))
+
+
+def test_a_perfect_map_beats_chance_and_an_inverted_one_loses_in_both_views(problem):
+    predict, inputs, _ = problem
+    # Of a linear network whose top class is the label, weight times input is the truth.
+    labels = jnp.argmax(predict(inputs), axis=-1)
+    weights = predict(jnp.eye(100).reshape(100, 10, 10, 1)).T
+    truth = inputs * weights[labels].reshape(inputs.shape)
+    found = evaluation.measure_removal(
+        predict, inputs, labels, {"truth": truth, "inverted": -truth},
+        orders=evaluation.random_orders(inputs, key=jax.random.key(3), num_orders=3),
+        fills={"b": BLACK}, fractions=FRACTIONS, key=jax.random.key(4), batch_size=40,
+    )  # fmt: skip
+    for name, sign in {"truth": 1, "inverted": -1}.items():
+        for view in found.maps[name]["b"]:
+            assert sign * view.gap.mean > 0.05
+
+
+@hypothesis.given(strategies.integers(0, 2**31))
+def test_a_gap_lies_between_minus_one_and_one_and_turns_with_its_sides(seed):
+    rng = np.random.default_rng(seed)
+    one, other = rng.uniform(size=(2, 6, 10)).astype(np.float32)
+    one[rng.integers(6), rng.integers(10)] = np.nan
+    there = compare({"m": {"a": both(one)}}, {"a": both(other)}).maps["m"]["a"]
+    back = compare({"m": {"a": both(other)}}, {"a": both(one)}).maps["m"]["a"]
+    for view, turned in zip(there, back, strict=True):
+        assert -1 <= view.gap.mean <= 1
+        close(view.gap.mean, -turned.gap.mean)
+        close(view.gap.mean_or_zero, view.gap.mean * 5 / 6)
+        assert view.gap[2:] == (5, 6)
+    close(there.removal.gap.mean, -there.insertion.gap.mean)
 
 
 def test_random_orders_differ_and_more_of_them_begin_alike():
@@ -216,7 +284,7 @@ def test_a_label_that_is_no_class_is_undefined_for_chance(problem):
         orders=evaluation.random_orders(
             inputs[:4], key=jax.random.key(3), num_orders=1
         ),
-        fills={"b": BLACK}, fractions=(0.0, 0.5), key=jax.random.key(4),
+        fills={"b": BLACK}, fractions=(0.0, 0.5), key=jax.random.key(4), batch_size=4,
     )  # fmt: skip
     assert found.num_undefined == 1
     assert np.isnan(found.maps["map"]["b"].removal.rows).tolist() == [0, 1, 0, 0]
@@ -226,11 +294,11 @@ def test_errors(problem):
     predict, inputs, labels = problem
     measure = functools.partial(
         evaluation.measure_removal, predict, inputs, labels, {},
-        fractions=FRACTIONS, key=jax.random.key(0),
+        fractions=FRACTIONS, key=jax.random.key(0), batch_size=20,
     )  # fmt: skip
     with pytest.raises(ValueError, match=r"`orders` \(0 of them\)"):
         measure(orders=[], fills={"b": BLACK})
     with pytest.raises(ValueError, match=r"`fills` \(\[\]\) must hold"):
         measure(orders=[inputs], fills={})
-    with pytest.raises(ValueError, match=r"`by_map`\['m'\] must have the fills"):
+    with pytest.raises(ValueError, match=r"`curves.maps`\['m'\] must have the fills"):
         compare({"m": {"a": both(flat(1.0))}}, {"b": both(flat(1.0))})

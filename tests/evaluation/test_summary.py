@@ -66,3 +66,21 @@ def test_the_sum_of_the_defined_is_in_both_means(values):
         )  # fmt: skip
         known = [v for v in values if not np.isnan(v)]
         assert min(known) - 1e-9 <= summary.mean <= max(known) + 1e-9
+
+
+def test_two_measurements_are_compared_on_the_examples_that_both_have():
+    first, second = evaluation.summarise_pair(
+        [1.0, np.nan, 3.0, 5.0], [0.0, 4.0, np.nan, 2.0]
+    )
+    assert first == (3.0, 1.5, 2, 4)
+    assert second == (1.0, 0.5, 2, 4)
+    # By themselves both would be 3 and 2: of other examples.
+    whole = evaluation.summarise_pair(np.array([1, 2]), jnp.array([3.0, 4.0]))
+    assert [side.mean for side in whole] == [1.5, 3.5]
+
+
+def test_what_is_no_pair_is_refused():
+    with pytest.raises(ValueError, match="2 and 1 values are not of the same examples"):
+        evaluation.summarise_pair([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match=r"`values` \(shaped \[1, 1\]\)"):
+        evaluation.summarise_pair([1.0], [[1.0]])

@@ -23,9 +23,8 @@ def test_records_are_kept_under_the_keys_of_the_report():
     rows = lambda *heights: np.stack([np.full(10, h, np.float32) for h in heights])
     chance = evaluation.Views(rows(1.0, 1.0, 0.25, 0.75), rows(0.5, 0.5, 0.5, 0.5))
     own = evaluation.Views(rows(np.nan, np.nan, 0.5, 0.75), rows(0.0, 0.0, 1.0, 1.0))
-    found = evaluation.compare_with_chance(
-        {"gradient": {"black": own}}, {"black": chance}, fractions=removal.FRACTIONS
-    )
+    curves = evaluation.Curves({"gradient": {"black": own}}, {"black": chance})
+    found = evaluation.compare_with_chance(curves, fractions=removal.FRACTIONS)
     numbers, arrays = removal.keyed(found)
     close(numbers["gap/removal/black/gradient"], -0.125)
     close(numbers["gap/insertion/black/gradient"], 0.5)

@@ -96,11 +96,11 @@ def saliency_results(undefined):
         rows[:lost] = NAN
         chance = np.linspace(0, 1, 4, dtype=np.float32)[:, None] * np.ones((1, 10))
         views = {"black": evaluation.Views(rows, rows)}
-        found = evaluation.compare_with_chance(
-            dict.fromkeys(removal.EXPLAINERS, views),
-            {"black": evaluation.Views(*[chance.astype(np.float32)] * 2)},
-            fractions=removal.FRACTIONS,
+        by_chance = evaluation.Views(*[chance.astype(np.float32)] * 2)
+        curves = evaluation.Curves(
+            dict.fromkeys(removal.EXPLAINERS, views), {"black": by_chance}
         )
+        found = evaluation.compare_with_chance(curves, fractions=removal.FRACTIONS)
         numbers, arrays = removal.keyed(found)
         for name in ("test_accuracy", "validation_accuracy", "completeness_error"):
             numbers[name] = 0.5

@@ -5,11 +5,13 @@ they leave out, curves beside their own chance, and comparisons over seeds. Resu
 records on the host. It needs NumPy, SciPy and JAX, and no plotting library.
 """
 
+from xguide_jax.evaluation.chunking import map_rows
 from xguide_jax.evaluation.completeness import Completeness, completeness_of
 from xguide_jax.evaluation.explaining import (
     ExplainFn,
     ExplainRows,
     make_explain,
+    of_explain,
     of_inputs,
     of_layer,
 )
@@ -30,14 +32,16 @@ from xguide_jax.evaluation.localisation import (
 from xguide_jax.evaluation.removal import (
     AgainstChance,
     Chance,
+    Curves,
     Removal,
     Views,
     compare_with_chance,
     measure_removal,
     random_orders,
+    removal_curves,
 )
 from xguide_jax.evaluation.seeds import Estimate, paired_difference, ratio_of_means
-from xguide_jax.evaluation.summary import Summary, summarise
+from xguide_jax.evaluation.summary import Summary, summarise, summarise_pair
 
 __all__ = (
     "NO_CLASS",
@@ -45,6 +49,7 @@ __all__ = (
     "BiasAmplification",
     "Chance",
     "Completeness",
+    "Curves",
     "Estimate",
     "ExplainFn",
     "ExplainRows",
@@ -61,13 +66,17 @@ __all__ = (
     "energy_in_region",
     "iou_at_held_out_threshold",
     "make_explain",
+    "map_rows",
     "measure_removal",
+    "of_explain",
     "of_inputs",
     "of_layer",
     "paired_difference",
     "random_orders",
     "ratio_of_means",
+    "removal_curves",
     "summarise",
+    "summarise_pair",
     "t_interval",
     "top_class",
 )

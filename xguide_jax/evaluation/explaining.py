@@ -1,8 +1,8 @@
 """Explaining a data set many ways, in one compiled program.
 
-What is compiled sees one batch size: the last chunk is filled up, and what it was
-filled with is cut off again. The network's variables are an argument of the program, so
-that one program serves every seed of an experiment.
+An `ExplainFn` says which map, and where; `of_inputs`, `of_layer` and `of_explain` make
+one from what there is. The network's variables are an argument of the program, so that
+one program serves every arm and seed of an experiment.
 """
 
 import functools
@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from xguide_jax import attributions, ops
+from xguide_jax.evaluation import chunking
 from xguide_jax.types import (
     ApplyFn,
     Array,
@@ -22,6 +22,7 @@ from xguide_jax.types import (
     PredictFn,
     PRNGKey,
     PyTree,
+    StepContext,
 )
 
 # (predict_fn, inputs, targets) -> maps [B, ...], everything else bound; where a layer
@@ -90,6 +91,38 @@ def of_layer(explainer: Explainer, layer: str) -> ExplainFn:
     return explain
 
 
+def of_explain(explain: Callable[[StepContext], Array]) -> ExplainFn:
+    """The maps that a guidance term is about, of a network that is not in training.
+
+    What trained a network and what judges it are then one function. It sees a context
+    in which the batch has 'inputs', and 'labels' and 'targets' both the explained
+    class, and the clean pass is one in eval mode.
+
+    Args:
+      explain: context -> maps [B, ...], one that explains in eval mode.
+
+    Returns:
+      An `ExplainFn`; it raises ValueError for an `explain` that asks for train mode or
+      for the gradient of the task loss.
+    """
+
+    def in_eval_mode(
+        forward: Forward, inputs: PyTree, targets: Array, keys: PRNGKey
+    ) -> PyTree:
+        context = StepContext(
+            forward=forward,
+            task_input_gradient=_no_task_loss,
+            batch={"inputs": inputs, "labels": targets, "targets": targets},
+            output=forward(inputs),
+            step=jnp.zeros((), jnp.int32),
+            key=keys,
+            axis_name=None,
+        )
+        return explain(context)
+
+    return in_eval_mode
+
+
 def make_explain(
     apply_fn: ApplyFn, explain_fns: Mapping[str, ExplainFn], *, batch_size: int
 ) -> ExplainRows:
@@ -97,8 +130,7 @@ def make_explain(
 
     Passes that several ways have in common are merged by the compiler. Example i has
     the key `fold_in(key, i)` in all of them: what is drawn for it depends neither on
-    the batch size nor on what else is explained. The padding repeats the first example
-    of a chunk, so a number that is not finite cannot come from it.
+    the batch size nor on what else is explained.
 
     Args:
       apply_fn: the network; it is run in eval mode.
@@ -130,17 +162,12 @@ def make_explain(
         *,
         key: PRNGKey,
     ) -> dict[str, Any]:
-        num_examples = _num_examples(inputs, targets)
-        keys = ops.example_keys(key, num_examples)
-        chunks = []
-        for start in range(0, num_examples, batch_size):
-            rows = np.arange(start, start + batch_size)
-            rows = np.where(rows < num_examples, rows, start)
-            chunk = jax.tree.map(lambda leaf, at=rows: leaf[at], (inputs, targets))
-            maps = program(params, model_state, *chunk, keys[rows])
-            count = min(batch_size, num_examples - start)
-            chunks.append(jax.tree.map(lambda m, n=count: np.asarray(m)[:n], maps))
-        return jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+        keys = ops.example_keys(key, len(targets))
+        return chunking.map_rows(
+            lambda rows: program(params, model_state, *rows),
+            (inputs, targets, keys),
+            batch_size=batch_size,
+        )
 
     return explain
 
@@ -154,7 +181,7 @@ def _explain(
     targets: Array,
     keys: PRNGKey,
 ) -> dict[str, PyTree]:
-    """Every map of one chunk."""
+    """Every map of one batch."""
 
     def forward(
         inputs: PyTree,
@@ -163,8 +190,10 @@ def _explain(
         overrides: Mapping[str, Array] | None = None,
         key: PRNGKey | None = None,
     ) -> ModelOutput:
+        if train:
+            raise ValueError("networks are evaluated in eval mode; `train` is True.")
         output, _ = apply_fn(
-            params, model_state, inputs, train=train, key=key, overrides=overrides
+            params, model_state, inputs, train=False, key=key, overrides=overrides
         )
         return output
 
@@ -180,11 +209,8 @@ def _explain(
     return maps
 
 
-def _num_examples(inputs: PyTree, targets: Array) -> int:
-    sizes = {len(leaf) for leaf in jax.tree.leaves((inputs, targets))}
-    if len(sizes) != 1 or 0 in sizes:
-        raise ValueError(
-            "`inputs` and `targets` must hold as many examples, at least one; they "
-            f"hold {sorted(sizes)}."
-        )
-    return sizes.pop()
+def _no_task_loss(train: bool = True) -> Array:
+    raise ValueError(
+        "`task_input_gradient` is the gradient of a training step's task loss, which "
+        "an evaluation has not: explain a score."
+    )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from xguide_jax import metrics, ops
-from xguide_jax.evaluation import summary
+from xguide_jax.evaluation import chunking, summary
 from xguide_jax.types import Array, FillFn, PredictFn, PRNGKey
 
 T = TypeVar("T")
@@ -32,6 +32,18 @@ class Views(NamedTuple, Generic[T]):
 
     removal: T
     insertion: T
+
+
+class Curves(NamedTuple):
+    """Correctness of each example at each fraction; NaN where undefined.
+
+    Attributes:
+      maps: {map: {fill: [N, F] in both views}}.
+      chance: {fill: [N, F] in both views}, the mean over random orders.
+    """
+
+    maps: dict[str, dict[str, Views[np.ndarray]]]
+    chance: dict[str, Views[np.ndarray]]
 
 
 class Chance(NamedTuple):
@@ -111,15 +123,12 @@ def measure_removal(
     fills: Mapping[str, FillFn],
     fractions: Sequence[float],
     key: PRNGKey,
+    batch_size: int,
     correct: CorrectFn | None = None,
 ) -> Removal:
     """Both views of several maps with several fills, each beside chance.
 
-    The curves of a map are `metrics.removal_curve` and `metrics.insertion_curve`; those
-    of chance are the mean over random orders, without passes of their own for the
-    second view: what is left of a random order is a random order too, so inserting a
-    share d of one is removing the share 1 − d of another (but for one feature where d n
-    is no whole number). Every curve of a fill sees the same draw of it.
+    `removal_curves` of B examples at a time, and `compare_with_chance` of all.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction of each
@@ -131,10 +140,63 @@ def measure_removal(
       fills: {fill: (key, inputs) -> replacement values}, at least one.
       fractions: static, strictly increasing in [0, 1], at least two.
       key: for the fills; one key or [N].
+      batch_size: B, the examples a call of `predict_fn`, at least 1.
       correct: as for `metrics.removal_curve`; its default where left out.
 
     Returns:
       A `Removal`, on the host.
+
+    Raises:
+      ValueError: if there is no order or no fill, or `batch_size` is below 1; and what
+        the curves raise.
+    """
+
+    def curves(rows: tuple[Array, Array, Mapping, Sequence, PRNGKey]) -> Curves:
+        inputs, labels, scores, orders, keys = rows
+        return removal_curves(
+            predict_fn, inputs, labels, scores,
+            orders=orders, fills=fills, fractions=fractions, key=keys, correct=correct,
+        )  # fmt: skip
+
+    keys = ops.example_keys(key, len(inputs))
+    rows = (inputs, labels, dict(scores), list(orders), keys)
+    measured = chunking.map_rows(curves, rows, batch_size=batch_size)
+    return compare_with_chance(measured, fractions=fractions)
+
+
+def removal_curves(
+    predict_fn: PredictFn,
+    inputs: Array,
+    labels: Array,
+    scores: Mapping[str, Array],
+    *,
+    orders: Sequence[Array],
+    fills: Mapping[str, FillFn],
+    fractions: Sequence[float],
+    key: PRNGKey,
+    correct: CorrectFn | None = None,
+) -> Curves:
+    """Correctness of one batch in both views, by maps and by random orders.
+
+    The curves of a map are `metrics.removal_curve` and `metrics.insertion_curve`; those
+    of chance are the mean over random orders, without passes of their own for the
+    second view: what is left of a random order is a random order too, so inserting a
+    share d of one is removing the share 1 − d of another (but for one feature where d n
+    is no whole number). Every curve of a fill sees the same draw of it.
+
+    Args:
+      predict_fn: as for `measure_removal`.
+      inputs: float [B, ...].
+      labels: integer [B], in [0, C); whatever `correct` takes.
+      scores: {map: float, broadcastable to the inputs}, ranked as they are.
+      orders: the random ones, of `random_orders`, at least one.
+      fills: {fill: (key, inputs) -> replacement values}, at least one.
+      fractions: static, strictly increasing in [0, 1].
+      key: for the fills; one key or [B].
+      correct: as for `metrics.removal_curve`; its default where left out.
+
+    Returns:
+      `Curves`, on the host.
 
     Raises:
       ValueError: if there is no order or no fill; and what the curves raise.
@@ -146,7 +208,7 @@ def measure_removal(
         )
     settings = {} if correct is None else {"correct": correct}
     columns = _columns(fractions)
-    by_map: dict[str, dict[str, Views[np.ndarray]]] = {name: {} for name in scores}
+    maps: dict[str, dict[str, Views[np.ndarray]]] = {name: {} for name in scores}
     chance: dict[str, Views[np.ndarray]] = {}
     for fill_name, fill in fills.items():
 
@@ -167,19 +229,14 @@ def measure_removal(
         )
         chance[fill_name] = Views(removed[:, columns.of], removed[:, columns.of_rest])
         for name, ranked in scores.items():
-            by_map[name][fill_name] = Views(
+            maps[name][fill_name] = Views(
                 curve(metrics.removal_curve, ranked, fractions),
                 curve(metrics.insertion_curve, ranked, fractions),
             )
-    return compare_with_chance(by_map, chance, fractions=fractions)
+    return Curves(maps, chance)
 
 
-def compare_with_chance(
-    by_map: Mapping[str, Mapping[str, Views[np.ndarray]]],
-    chance: Mapping[str, Views[np.ndarray]],
-    *,
-    fractions: Sequence[float],
-) -> Removal:
+def compare_with_chance(curves: Curves, *, fractions: Sequence[float]) -> Removal:
     """Mean curves, areas and gaps; both sides of a gap rest on the same examples.
 
     gap = area(chance) − area(map) of removal, and area(map) − area(chance) of
@@ -188,9 +245,8 @@ def compare_with_chance(
     out of every curve and gap of that map.
 
     Args:
-      by_map: {map: {fill: correctness [N, F] in both views}}, NaN where undefined.
-      chance: {fill: correctness [N, F] in both views}, the mean over random orders.
-      fractions: F of them, strictly increasing in [0, 1].
+      curves: of all examples.
+      fractions: F of them, strictly increasing in [0, 1], at least two.
 
     Returns:
       A `Removal`.
@@ -198,29 +254,28 @@ def compare_with_chance(
     Raises:
       ValueError: if a map has other fills than chance, or the fractions do not fit.
     """
-    usual = _defined(chance)
+    usual = _defined(curves.chance)
     maps: dict[str, dict[str, Views[AgainstChance]]] = {}
-    for name, fills in by_map.items():
-        if fills.keys() != chance.keys():
+    for name, fills in curves.maps.items():
+        if fills.keys() != curves.chance.keys():
             raise ValueError(
-                f"`by_map`[{name!r}] must have the fills of `chance`, "
-                f"{sorted(chance)}; it has {sorted(fills)}."
+                f"`curves.maps`[{name!r}] must have the fills of chance, "
+                f"{sorted(curves.chance)}; it has {sorted(fills)}."
             )
         defined = usual & _defined(fills)
-        maps[name] = {
-            fill: Views(
-                _against(views.removal, chance[fill].removal, defined, -1.0, fractions),
-                _against(
-                    views.insertion, chance[fill].insertion, defined, 1.0, fractions
-                ),
+        maps[name] = {}
+        for fill, views in fills.items():
+            chance = curves.chance[fill]
+            maps[name][fill] = Views(
+                # A faithful map is below chance where it removes, above as it inserts.
+                _against(views.removal, chance.removal, defined, -1.0, fractions),
+                _against(views.insertion, chance.insertion, defined, 1.0, fractions),
             )
-            for fill, views in fills.items()
-        }
     return Removal(
         maps=maps,
         chance={
             fill: Views(*(_mean_curve(rows[usual], fractions) for rows in views))
-            for fill, views in chance.items()
+            for fill, views in curves.chance.items()
         },
         num_undefined=int(np.sum(~usual)),
     )

@@ -51,22 +51,57 @@ def summarise(values: Array | np.ndarray | Sequence[float]) -> Summary:
     Raises:
       ValueError: if the values are not of rank 1.
     """
+    array = _checked(values)
+    defined = ~np.isnan(array)
+    return Summary(
+        mean=_mean(array[defined]),
+        mean_or_zero=_mean(np.where(defined, array, np.zeros((), array.dtype))),
+        num_defined=int(defined.sum()),
+        num_values=len(array),
+    )
+
+
+def summarise_pair(
+    first: Array | np.ndarray | Sequence[float],
+    second: Array | np.ndarray | Sequence[float],
+) -> tuple[Summary, Summary]:
+    """Two measurements of the same examples, on those that are defined in both.
+
+    A mean over what is defined in each would compare different examples: whichever
+    fails on the hard ones looks better. The difference of the two means is the mean
+    difference; an example that is undefined in either counts as 0 in `mean_or_zero` of
+    both.
+
+    Args:
+      first: float, int or bool [N], NaN where undefined.
+      second: the same of the same examples, in the same order.
+
+    Returns:
+      A `Summary` of each.
+
+    Raises:
+      ValueError: if the values are not of rank 1 or the lengths differ.
+    """
+    sides = [_checked(values) for values in (first, second)]
+    if len(sides[0]) != len(sides[1]):
+        raise ValueError(
+            f"{len(sides[0])} and {len(sides[1])} values are not of the same examples."
+        )
+    lost = np.isnan(sides[0]) | np.isnan(sides[1])
+    one, other = (summarise(np.where(lost, np.nan, values)) for values in sides)
+    return one, other
+
+
+def _checked(values: Array | np.ndarray | Sequence[float]) -> np.ndarray:
+    """[N] on the host; a thousand ones in float16 would add up to less."""
     array = np.asarray(values)
     if array.ndim != 1:
         raise ValueError(
             f"`values` (shaped {list(array.shape)}) must be [N], one an example."
         )
     is_float = jnp.issubdtype(array.dtype, jnp.floating)
-    # A thousand ones in float16 would add up to less.
-    dtype = np.promote_types(array.dtype, np.float32) if is_float else np.float64
-    array = array.astype(dtype)
-    defined = ~np.isnan(array)
-    return Summary(
-        mean=_mean(array[defined]),
-        mean_or_zero=_mean(np.where(defined, array, np.zeros((), dtype))),
-        num_defined=int(defined.sum()),
-        num_values=len(array),
-    )
+    wide = np.promote_types(array.dtype, np.float32) if is_float else np.float64
+    return array.astype(wide)
 
 
 def _mean(values: np.ndarray) -> float:
