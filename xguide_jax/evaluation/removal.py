@@ -14,12 +14,10 @@ import numpy as np
 
 from xguide_jax import metrics, ops
 from xguide_jax.evaluation import chunking, summary
+from xguide_jax.metrics import faithfulness
 from xguide_jax.types import Array, FillFn, PredictFn, PRNGKey
 
 T = TypeVar("T")
-
-# (logits, labels) -> [B], 1 where the prediction is right, 0 where not, or a share
-CorrectFn = Callable[[Array, Array], Array]
 
 
 class Views(NamedTuple, Generic[T]):
@@ -124,7 +122,7 @@ def measure_removal(
     fractions: Sequence[float],
     key: PRNGKey,
     batch_size: int,
-    correct: CorrectFn | None = None,
+    correct: faithfulness.CorrectFn | None = None,
 ) -> Removal:
     """Both views of several maps with several fills, each beside chance.
 
@@ -174,7 +172,7 @@ def removal_curves(
     fills: Mapping[str, FillFn],
     fractions: Sequence[float],
     key: PRNGKey,
-    correct: CorrectFn | None = None,
+    correct: faithfulness.CorrectFn | None = None,
 ) -> Curves:
     """Correctness of one batch in both views, by maps and by random orders.
 
