@@ -176,8 +176,8 @@ def explain_fns(protocol: Protocol) -> dict[str, evaluation.ExplainFn]:
 
     return {
         "gradient": evaluation.of_inputs(gradient),
-        "smooth_grad": smooth,
         "integrated_gradients": integrate,
+        "smooth_grad": smooth,
     }
 
 

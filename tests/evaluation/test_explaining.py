@@ -65,6 +65,7 @@ def test_maps_are_those_of_each_explainer_by_itself():
     np.testing.assert_allclose(maps["hidden"], column, rtol=1e-6)
     np.testing.assert_allclose(maps["pair"][0], predict(inputs), rtol=1e-5)
     np.testing.assert_array_equal(maps["pair"][1], targets)
+    assert list(maps) == list(FNS)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 20])
@@ -118,15 +119,19 @@ def test_inputs_may_be_a_tree_and_the_padding_is_an_example():
 
 def test_what_trains_a_network_may_judge_it():
     params, scale, inputs, targets = drawn(3)
+    product = functools.partial(attributions.gradient_x_input, score_fn=LOGIT)
 
     def explain(context):
         head_fn, features = attributions.split_at(
             context.forward, context.batch["inputs"], "hidden", output=context.output
         )
         assert context.axis_name is None
-        return GRADIENT(head_fn, features, context.batch["labels"])
+        return product(head_fn, features, context.batch["labels"])
 
-    fns = {"term": evaluation.of_explain(explain), "hidden": FNS["hidden"]}
+    fns = {
+        "term": evaluation.of_explain(explain),
+        "hidden": evaluation.of_layer(product, "hidden"),
+    }
     maps = evaluation.make_explain(network, fns, batch_size=2)(
         params, scale, inputs, targets, key=KEY
     )

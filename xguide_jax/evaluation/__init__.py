@@ -5,6 +5,14 @@ they leave out, curves beside their own chance, and comparisons over seeds. Resu
 records on the host. It needs NumPy, SciPy and JAX, and no plotting library.
 """
 
+from xguide_jax.evaluation.chance import (
+    AgainstChance,
+    Chance,
+    Curves,
+    Removal,
+    Views,
+    compare_with_chance,
+)
 from xguide_jax.evaluation.chunking import map_rows
 from xguide_jax.evaluation.completeness import Completeness, completeness_of
 from xguide_jax.evaluation.explaining import (
@@ -29,17 +37,7 @@ from xguide_jax.evaluation.localisation import (
     energy_in_region,
     iou_at_held_out_threshold,
 )
-from xguide_jax.evaluation.removal import (
-    AgainstChance,
-    Chance,
-    Curves,
-    Removal,
-    Views,
-    compare_with_chance,
-    measure_removal,
-    random_orders,
-    removal_curves,
-)
+from xguide_jax.evaluation.removal import measure_removal, random_orders, removal_curves
 from xguide_jax.evaluation.seeds import Estimate, paired_difference, ratio_of_means
 from xguide_jax.evaluation.summary import Summary, summarise, summarise_pair
 

@@ -134,7 +134,7 @@ def make_explain(
 
     Args:
       apply_fn: the network; it is run in eval mode.
-      explain_fns: {name: `ExplainFn`}; the names are those of the result.
+      explain_fns: {name: `ExplainFn`}; the names, in this order, are the result's.
       batch_size: B, the examples a call of the compiled program, at least 1.
 
     Returns:
@@ -163,11 +163,13 @@ def make_explain(
         key: PRNGKey,
     ) -> dict[str, Any]:
         keys = ops.example_keys(key, len(targets))
-        return chunking.map_rows(
+        maps = chunking.map_rows(
             lambda rows: program(params, model_state, *rows),
             (inputs, targets, keys),
             batch_size=batch_size,
         )
+        # Trees sort the keys of a dict; the names are wanted in the order given.
+        return {name: maps[name] for name in explain_fns}
 
     return explain
 

@@ -1,94 +1,20 @@
-"""Removing and inserting what a map calls salient, beside the network's own chance.
+"""Removing and inserting what a map calls salient, for any number of examples.
 
-A network that was trained on replaced features takes them better: its curves are
-flatter for any order. So a map's curve is compared with random orders of the *same*
-network on the *same* examples, and the gap between the two is what compares networks.
+Each map is measured in both views, with each fill, and beside random orders of the same
+network; `chance` says what the two sides of a comparison are.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from xguide_jax import metrics, ops
-from xguide_jax.evaluation import chunking, summary
+from xguide_jax.evaluation import chance, chunking
 from xguide_jax.metrics import faithfulness
 from xguide_jax.types import Array, FillFn, PredictFn, PRNGKey
-
-T = TypeVar("T")
-
-
-class Views(NamedTuple, Generic[T]):
-    """Something of both views of an order.
-
-    Attributes:
-      removal: of taking the most salient away first; a faithful map falls fast.
-      insertion: of putting the most salient back first; a faithful map rises fast.
-    """
-
-    removal: T
-    insertion: T
-
-
-class Curves(NamedTuple):
-    """Correctness of each example at each fraction; NaN where undefined.
-
-    Attributes:
-      maps: {map: {fill: [N, F] in both views}}.
-      chance: {fill: [N, F] in both views}, the mean over random orders.
-    """
-
-    maps: dict[str, dict[str, Views[np.ndarray]]]
-    chance: dict[str, Views[np.ndarray]]
-
-
-class Chance(NamedTuple):
-    """The random orders in one view with one fill.
-
-    Attributes:
-      curve: float [F], the mean over the examples where it is defined; NaN if none is.
-      area: under that curve.
-    """
-
-    curve: np.ndarray
-    area: float
-
-
-class AgainstChance(NamedTuple):
-    """A map in one view with one fill, beside random orders on the same examples.
-
-    Attributes:
-      curve: float [F], the mean over the examples that the map ranks; NaN if none.
-      area: under that curve.
-      chance: the random orders on those examples alone.
-      gap: by how much the map's order beats the random ones, higher is better in both
-        views; an example that the map does not rank counts as 0 in `mean_or_zero`.
-      rows: float [N], the gap of each example, NaN where undefined.
-    """
-
-    curve: np.ndarray
-    area: float
-    chance: Chance
-    gap: summary.Summary
-    rows: np.ndarray
-
-
-class Removal(NamedTuple):
-    """What removal and insertion say of several maps of one network.
-
-    Attributes:
-      maps: {map: {fill: both views}}.
-      chance: {fill: both views} of the random orders, on every example where these are
-        defined.
-      num_undefined: examples where the random orders are undefined: a label that is
-        no class, or a prediction that is none.
-    """
-
-    maps: dict[str, dict[str, Views[AgainstChance]]]
-    chance: dict[str, Views[Chance]]
-    num_undefined: int
 
 
 def random_orders(inputs: Array, *, key: PRNGKey, num_orders: int) -> tuple[Array, ...]:
@@ -123,7 +49,7 @@ def measure_removal(
     key: PRNGKey,
     batch_size: int,
     correct: faithfulness.CorrectFn | None = None,
-) -> Removal:
+) -> chance.Removal:
     """Both views of several maps with several fills, each beside chance.
 
     `removal_curves` of B examples at a time, and `compare_with_chance` of all.
@@ -149,7 +75,7 @@ def measure_removal(
         the curves raise.
     """
 
-    def curves(rows: tuple[Array, Array, Mapping, Sequence, PRNGKey]) -> Curves:
+    def curves(rows: tuple[Array, Array, Mapping, Sequence, PRNGKey]) -> chance.Curves:
         inputs, labels, scores, orders, keys = rows
         return removal_curves(
             predict_fn, inputs, labels, scores,
@@ -159,7 +85,12 @@ def measure_removal(
     keys = ops.example_keys(key, len(inputs))
     rows = (inputs, labels, dict(scores), list(orders), keys)
     measured = chunking.map_rows(curves, rows, batch_size=batch_size)
-    return compare_with_chance(measured, fractions=fractions)
+    # Trees sort the keys of a dict; the maps and fills are wanted in the order given.
+    in_order = chance.Curves(
+        {name: {fill: measured.maps[name][fill] for fill in fills} for name in scores},
+        {fill: measured.chance[fill] for fill in fills},
+    )
+    return chance.compare_with_chance(in_order, fractions=fractions)
 
 
 def removal_curves(
@@ -173,7 +104,7 @@ def removal_curves(
     fractions: Sequence[float],
     key: PRNGKey,
     correct: faithfulness.CorrectFn | None = None,
-) -> Curves:
+) -> chance.Curves:
     """Correctness of one batch in both views, by maps and by random orders.
 
     The curves of a map are `metrics.removal_curve` and `metrics.insertion_curve`; those
@@ -204,79 +135,32 @@ def removal_curves(
             f"`orders` ({len(orders)} of them) and `fills` ({sorted(fills)}) must hold "
             "at least one each."
         )
-    settings = {} if correct is None else {"correct": correct}
-    columns = _columns(fractions)
-    maps: dict[str, dict[str, Views[np.ndarray]]] = {name: {} for name in scores}
-    chance: dict[str, Views[np.ndarray]] = {}
-    for fill_name, fill in fills.items():
-
-        def curve(
-            curve_fn: Callable[..., Array],
-            ranked: Array,
-            at: Sequence[float],
-            fill: FillFn = fill,
-        ) -> np.ndarray:
-            values = curve_fn(
-                predict_fn, inputs, labels, ranked,
-                fractions=at, fill=fill, key=key, **settings,
-            )  # fmt: skip
-            return np.asarray(values)
-
-        removed = np.mean(
-            [curve(metrics.removal_curve, o, columns.every) for o in orders], axis=0
-        )
-        chance[fill_name] = Views(removed[:, columns.of], removed[:, columns.of_rest])
-        for name, ranked in scores.items():
-            maps[name][fill_name] = Views(
-                curve(metrics.removal_curve, ranked, fractions),
-                curve(metrics.insertion_curve, ranked, fractions),
-            )
-    return Curves(maps, chance)
-
-
-def compare_with_chance(curves: Curves, *, fractions: Sequence[float]) -> Removal:
-    """Mean curves, areas and gaps; both sides of a gap rest on the same examples.
-
-    gap = area(chance) − area(map) of removal, and area(map) − area(chance) of
-    insertion, over the examples that are defined throughout: one with a NaN anywhere,
-    in either view, with any fill, in the map's curves or in those of chance, is left
-    out of every curve and gap of that map.
-
-    Args:
-      curves: of all examples.
-      fractions: F of them, strictly increasing in [0, 1], at least two.
-
-    Returns:
-      A `Removal`.
-
-    Raises:
-      ValueError: if a map has other fills than chance, or the fractions do not fit.
-    """
-    usual = _defined(curves.chance)
-    maps: dict[str, dict[str, Views[AgainstChance]]] = {}
-    for name, fills in curves.maps.items():
-        if fills.keys() != curves.chance.keys():
-            raise ValueError(
-                f"`curves.maps`[{name!r}] must have the fills of chance, "
-                f"{sorted(curves.chance)}; it has {sorted(fills)}."
-            )
-        defined = usual & _defined(fills)
-        maps[name] = {}
-        for fill, views in fills.items():
-            chance = curves.chance[fill]
-            maps[name][fill] = Views(
-                # A faithful map is below chance where it removes, above as it inserts.
-                _against(views.removal, chance.removal, defined, -1.0, fractions),
-                _against(views.insertion, chance.insertion, defined, 1.0, fractions),
-            )
-    return Removal(
-        maps=maps,
-        chance={
-            fill: Views(*(_mean_curve(rows[usual], fractions) for rows in views))
-            for fill, views in curves.chance.items()
-        },
-        num_undefined=int(np.sum(~usual)),
+    settings: dict[str, Any] = {"key": key}
+    if correct is not None:
+        settings["correct"] = correct
+    curve_fns: chance.Views[Callable[..., Array]] = chance.Views(
+        removal=metrics.removal_curve, insertion=metrics.insertion_curve
     )
+    columns = _columns(fractions)
+    curves = chance.Curves({name: {} for name in scores}, {})
+    for fill_name, fill in fills.items():
+        remove, insert = (
+            functools.partial(fn, predict_fn, inputs, labels, fill=fill, **settings)
+            for fn in curve_fns
+        )
+        removed = np.mean(
+            [np.asarray(remove(order, fractions=columns.every)) for order in orders],
+            axis=0,
+        )
+        curves.chance[fill_name] = chance.Views(
+            removed[:, columns.of], removed[:, columns.of_rest]
+        )
+        for name, ranked in scores.items():
+            curves.maps[name][fill_name] = chance.Views(
+                np.asarray(remove(ranked, fractions=fractions)),
+                np.asarray(insert(ranked, fractions=fractions)),
+            )
+    return curves
 
 
 class _Columns(NamedTuple):
@@ -296,48 +180,3 @@ def _columns(fractions: Sequence[float]) -> _Columns:
         [every.index(f) for f in fractions],
         [every.index(f) for f in rest],
     )
-
-
-def _against(
-    correct: np.ndarray,
-    chance: np.ndarray,
-    defined: np.ndarray,
-    sign: float,
-    fractions: Sequence[float],
-) -> AgainstChance:
-    """One map in one view; `sign` is 1 where a higher curve is better, else −1."""
-    own = _mean_curve(correct[defined], fractions)
-    other = _mean_curve(chance[defined], fractions)
-    gap = sign * (own.area - other.area)
-    share = float(np.mean(defined)) if len(defined) else float("nan")
-    rows = np.asarray(_area(sign * (correct - chance), fractions))
-    return AgainstChance(
-        curve=own.curve,
-        area=own.area,
-        chance=other,
-        gap=summary.Summary(
-            mean=gap,
-            # A map that orders nothing beats no random order.
-            mean_or_zero=gap * share if share else 0.0,
-            num_defined=int(defined.sum()),
-            num_values=len(defined),
-        ),
-        rows=np.where(defined, rows, np.nan),
-    )
-
-
-def _defined(fills: Mapping[str, Views[np.ndarray]]) -> np.ndarray:
-    """The examples whose curves are defined everywhere, bool [N]."""
-    every = [rows for views in fills.values() for rows in views]
-    return ~np.any([np.isnan(rows).any(axis=1) for rows in every], axis=0)
-
-
-def _mean_curve(rows: np.ndarray, fractions: Sequence[float]) -> Chance:
-    """The mean of the rows, NaN of none, and the area under it."""
-    empty = np.full(rows.shape[1:], np.nan, rows.dtype)
-    curve = rows.mean(axis=0) if len(rows) else empty
-    return Chance(curve, float(_area(curve, fractions)))
-
-
-def _area(values: np.ndarray, fractions: Sequence[float]) -> Array:
-    return metrics.area_under_curve(jnp.asarray(values), fractions=fractions)
