@@ -113,6 +113,9 @@ def test_an_example_that_is_undefined_anywhere_is_left_out_everywhere():
     ]
     assert counts == [2, 1]
     assert found.num_undefined == 1
+    for fill in "ab":
+        for view in found.maps["one"][fill]:
+            assert np.isnan(view.rows).tolist() == [True, True, False, False]
     close(found.maps["one"]["a"].removal.gap.mean, 0.75 - 1.0)
     close(found.maps["two"]["a"].removal.gap.mean, 2.5 / 3 - 2 / 3)
     close(found.maps["one"]["b"].removal.gap.mean, 0.5 - 1.0)

@@ -195,3 +195,34 @@ def test_errors(problem):
         measure(orders=[], fills={"b": BLACK})
     with pytest.raises(ValueError, match=r"`fills` \(\[\]\) must hold"):
         measure(orders=[inputs], fills={})
+
+
+def test_a_random_order_costs_one_pass_a_fraction_and_the_last(problem):
+    predict, inputs, labels = problem
+    passes = []
+    evaluation.measure_removal(
+        lambda x: passes.append(len(x)) or predict(x), inputs, labels, {},
+        orders=evaluation.random_orders(inputs, key=jax.random.key(3), num_orders=1),
+        fills={"b": BLACK}, fractions=FRACTIONS, key=jax.random.key(4), batch_size=40,
+    )  # fmt: skip
+    # 1 - 0.7 is 0.30000000000000004, which is not another fraction.
+    assert len(passes) == 11
+
+
+def test_numbers_from_another_library_will_do(problem):
+    predict, inputs, labels = problem
+    kernel = np.asarray(predict(jnp.eye(100).reshape(100, 10, 10, 1)))
+    orders = evaluation.random_orders(inputs, key=jax.random.key(3), num_orders=1)
+    settings = {
+        "fills": {"b": BLACK}, "fractions": FRACTIONS, "key": jax.random.key(4),
+        "batch_size": 16,
+    }  # fmt: skip
+    expected = evaluation.measure_removal(
+        predict, inputs, labels, {"map": inputs}, orders=orders, **settings
+    )
+    host = lambda x: np.asarray(x).reshape(len(x), -1) @ kernel
+    found = evaluation.measure_removal(
+        host, np.asarray(inputs), np.asarray(labels), {"map": np.asarray(inputs)},
+        orders=[np.asarray(order) for order in orders], **settings,
+    )  # fmt: skip
+    chex.assert_trees_all_close(found, expected, rtol=1e-6)
