@@ -140,6 +140,7 @@ def test_a_random_map_is_no_better_than_itself(problem):
         key=jax.random.key(4), batch_size=40,
     )  # fmt: skip
     assert found.maps["random"]["u"].removal.gap == (0.0, 0.0, 40, 40)
+    assert f"{found.maps['random']['u'].removal.gap.mean:+.1f}" == "+0.0"
     np.testing.assert_array_equal(found.maps["random"]["u"].removal.rows, np.zeros(40))
 
 

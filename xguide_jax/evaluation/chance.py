@@ -121,8 +121,8 @@ def compare_with_chance(curves: Curves, *, fractions: Sequence[float]) -> Remova
             chance = curves.chance[fill]
             maps[name][fill] = Views(
                 # A faithful map is below chance where it removes, above as it inserts.
-                _against(views.removal, chance.removal, defined, -1.0, fractions),
-                _against(views.insertion, chance.insertion, defined, 1.0, fractions),
+                _against(views.removal, chance.removal, defined, 1.0, fractions),
+                _against(views.insertion, chance.insertion, defined, -1.0, fractions),
             )
     return Removal(
         maps=maps,
@@ -141,12 +141,12 @@ def _against(
     sign: float,
     fractions: Sequence[float],
 ) -> AgainstChance:
-    """One map in one view; `sign` is 1 where a higher curve is better, else −1."""
+    """One map in one view; `sign` is 1 where a lower curve is better, else −1."""
     own = _mean_curve(correct[defined], fractions)
     other = _mean_curve(chance[defined], fractions)
-    gap = sign * (own.area - other.area)
+    gap = sign * (other.area - own.area)
     share = float(np.mean(defined)) if len(defined) else float("nan")
-    rows = np.asarray(_area(sign * (correct - chance), fractions))
+    rows = np.asarray(_area(sign * (chance - correct), fractions))
     return AgainstChance(
         curve=own.curve,
         area=own.area,
