@@ -15,17 +15,23 @@ PRNGKey = jax.Array  # a typed key, `jax.random.key(seed)`
 PyTree = Any  # arbitrary nests of arrays
 Metrics = dict[str, Array]
 
-# 'inputs' [B, ...] and 'labels' [B], or multi-hot [B, C]; 'targets' [B], the class that
-# is explained, where it is not the label. Annotations stand beside them under names
-# that the terms ask for ('region' [B, H, W], 'boxes' [B, N, 4], 'region_valid' [B]).
+# 'inputs' [B, ...], or a pytree whose leaves all begin with B, {'tokens', 'mask'} or
+# {'image', 'text'}: how many examples it holds says `ops.batch_size`, never `len`.
+# 'labels' [B], or multi-hot [B, C]; 'targets' [B], the class that is explained, where
+# it is not the label. Annotations stand beside them under names that the terms ask for
+# ('region' [B, H, W], 'boxes' [B, N, 4], 'region_valid' [B]).
 # 'weight' [B] is optional and multiplies every loss of its example; 0 means padding.
-Batch = Mapping[str, Array]
+Batch = Mapping[str, PyTree]
 
 # inputs [B, ...] -> logits [B, C], the parameters already closed over.
 PredictFn = Callable[[Array], Array]
 
 # (logits [B, C], targets [B]) -> [B]: the scalar of each example that is explained.
 ScoreFn = Callable[[Array, Array], Array]
+
+# (function, point [B, ...], targets [B]) -> attributions, everything else bound. The
+# function and the point are a network and its inputs, or a head and its features.
+Explainer = Callable[[PredictFn, Array, Array], Array]
 
 # (key or keys [B], inputs [B, ...]) -> replacement values, shaped like inputs.
 FillFn = Callable[[PRNGKey, Array], Array]
@@ -64,7 +70,7 @@ class ApplyFn(Protocol):
         self,
         params: PyTree,
         model_state: PyTree,
-        inputs: Array,
+        inputs: PyTree,
         *,
         train: bool,
         key: PRNGKey | None = None,
@@ -78,7 +84,7 @@ class Forward(Protocol):
 
     def __call__(
         self,
-        inputs: Array,
+        inputs: PyTree,
         *,
         train: bool = False,
         overrides: Mapping[str, Array] | None = None,
@@ -94,7 +100,8 @@ class StepContext(NamedTuple):
       forward: the network at the current parameters; further passes never update
         its batch statistics.
       task_input_gradient: `(train=True) -> [B, ...]`, the gradient of the batch's mean
-        task loss with respect to the inputs, by the clean pass's own pullback.
+        task loss with respect to the inputs, all of them float, by the clean pass's own
+        pullback.
       batch: the examples of this device.
       output: the clean pass, in train mode.
       step: int32 scalar, the number of steps taken so far.
@@ -114,6 +121,10 @@ class StepContext(NamedTuple):
     key: PRNGKey
     axis_name: str | None
     task_score: ScoreFn | None = None
+
+
+# (context) -> the maps [B, ...] that a term is about; `guidance.explain` makes them.
+Explain = Callable[[StepContext], Array]
 
 
 class TermOutput(NamedTuple):

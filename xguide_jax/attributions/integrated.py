@@ -6,7 +6,6 @@ what the attributions add up to, f(x) − f(b); therefore it has no default.
 """
 
 import functools
-import operator
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ import numpy as np
 
 from xguide_jax import ops
 from xguide_jax.attributions import gradients
+from xguide_jax.ops import checking
 from xguide_jax.types import Array, PredictFn, ScoreFn
 
 
@@ -34,15 +34,10 @@ def integrated_gradients(
     f(x) − f(b) as N grows; `completeness_gap` measures what is missing.
 
     `predict_fn` sees arrays shaped and typed like `inputs` only: the points of a chunk
-    come by `vmap`, and are placed in float32 or wider before they are rounded. The loop
-    over chunks is unrolled, since a convolution's gradient in a compiled loop is many
-    times slower on CPU; compile time therefore grows with `num_steps / chunk_size`. A
-    barrier keeps XLA from running all chunks at once, so that memory grows with
-    `chunk_size` and not with `num_steps`. Two exceptions: a parameter gradient keeps
-    every point alive; and JAX 0.10 on a CPU needs
-    `XLA_FLAGS=--xla_cpu_enable_concurrency_optimized_scheduler=false`, since it drops
-    the barriers before it schedules. Differentiable again, in the inputs, the baselines
-    and the parameters; jvp and vmap work.
+    come by `vmap`, and are placed in float32 or wider before they are rounded. Memory
+    grows with `chunk_size` and compile time with `num_steps / chunk_size`, with the
+    exceptions named at `ops.barriered_sum`. Differentiable again, in the inputs, the
+    baselines and the parameters; jvp and vmap work.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C].
@@ -67,8 +62,10 @@ def integrated_gradients(
       2017; here with the midpoint rule. On ReLU networks the error falls like 1/N, and
       the left end of each step, a common default, is the worst choice.
     """
-    num_steps = checked_count("num_steps", num_steps)
-    chunk_size = checked_count("chunk_size", 1 if chunk_size is None else chunk_size)
+    num_steps = checking.checked_count("num_steps", num_steps)
+    chunk_size = checking.checked_count(
+        "chunk_size", 1 if chunk_size is None else chunk_size
+    )
     if baselines is inputs:
         raise ValueError(
             "`baselines` must not be the inputs themselves: the map of an input that "
@@ -80,51 +77,21 @@ def integrated_gradients(
     )
     positions = (np.arange(num_steps) + 0.5) / num_steps
 
-    def chunk_sum(values: Array, chunk: np.ndarray) -> Array:
+    def chunk_sum(values: Array, numbers: np.ndarray) -> Array:
         values = ops.at_least_float32(values)
 
         def gradient_at(position: Array) -> Array:
             point = baselines + position * (values - baselines)
             return ops.at_least_float32(gradient(point.astype(inputs.dtype)))
 
-        chunk_positions = jnp.asarray(chunk, values.dtype)
-        if len(chunk) == 1:
+        chunk_positions = jnp.asarray(positions[numbers], values.dtype)
+        if len(numbers) == 1:
             return gradient_at(chunk_positions[0])
         return jnp.sum(jax.vmap(gradient_at)(chunk_positions), axis=0)
 
-    total: Array | float = 0.0
-    values = inputs
-    for start in range(0, num_steps, chunk_size):
-        total += chunk_sum(values, positions[start : start + chunk_size])
-        # The next chunk reads `values`, so it cannot start before this one has ended.
-        total, values = jax.lax.optimization_barrier((total, values))
+    total = ops.barriered_sum(chunk_sum, inputs, count=num_steps, chunk_size=chunk_size)
     mean_gradient = jnp.asarray(total / num_steps, baselines.dtype)
     return (ops.at_least_float32(inputs) - baselines) * mean_gradient
-
-
-def checked_count(name: str, count: int) -> int:
-    """How often an unrolled loop runs.
-
-    Args:
-      name: of the argument.
-      count: at least 1, known when the function is traced.
-
-    Returns:
-      it, as an int.
-
-    Raises:
-      ValueError: if it is less than 1, no whole number, or traced.
-    """
-    try:
-        checked = operator.index(count)
-    except TypeError as error:
-        raise ValueError(
-            f"`{name}` (={count}) must be a whole number that is known when the "
-            "function is traced, since the loop is unrolled."
-        ) from error
-    if checked < 1:
-        raise ValueError(f"`{name}` (={count}) must be at least 1.")
-    return checked
 
 
 def broadcast_baselines(baselines: Array | float, inputs: Array) -> Array:

@@ -4,17 +4,12 @@ Here `E(x)` is the map that any explainer gives at `x`; the average estimates
 `E_ε[E(x + ε)]` for Gaussian noise ε, the map of a smoothed function.
 """
 
-from collections.abc import Callable
-
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from xguide_jax import ops
-from xguide_jax.attributions import integrated
-from xguide_jax.types import Array, PredictFn, PRNGKey
-
-# (predict_fn, inputs, targets) -> attributions [B, ...], everything else bound.
-Explainer = Callable[[PredictFn, Array, Array], Array]
+from xguide_jax.ops import checking
+from xguide_jax.types import Array, Explainer, PredictFn, PRNGKey
 
 
 def smooth_grad(
@@ -32,7 +27,7 @@ def smooth_grad(
     1/S Σ_s E(x + σ ε_s), ε_s ~ N(0, I). Sample s of example i depends on the key, i and
     s alone: more samples extend the sequence, and a key array [B] makes the noise of an
     example independent of the batch it comes in. The loop is unrolled, one sample at a
-    time in memory, with the exceptions named at `integrated_gradients`. Differentiable
+    time in memory, with the exceptions named at `ops.barriered_sum`. Differentiable
     again wherever the explainer is; the noise is constant.
 
     Args:
@@ -59,18 +54,17 @@ def smooth_grad(
     """
     if not isinstance(sigma, jax.core.Tracer) and not float(sigma) >= 0:
         raise ValueError(f"`sigma` (={sigma}) must be at least 0.")
-    num_samples = integrated.checked_count("num_samples", num_samples)
+    num_samples = checking.checked_count("num_samples", num_samples)
     keys = ops.example_keys(key, inputs.shape[0])
-    total: Array | float = 0.0
-    values = inputs
-    for sample in range(num_samples):
+
+    def sample_at(values: Array, numbers: np.ndarray) -> Array:
         noisy = ops.at_least_float32(values)
-        noisy = noisy + sigma * _noise(keys, sample, noisy)
+        noisy = noisy + sigma * _noise(keys, int(numbers[0]), noisy)
         attributions = explainer(predict_fn, noisy.astype(inputs.dtype), targets)
-        total += ops.at_least_float32(attributions)
-        # The next sample reads `values`, so it cannot start before this one has ended.
-        total, values = jax.lax.optimization_barrier((total, values))
-    return jnp.asarray(total / num_samples)
+        return ops.at_least_float32(attributions)
+
+    total = ops.barriered_sum(sample_at, inputs, count=num_samples)
+    return total / num_samples
 
 
 def _noise(keys: PRNGKey, sample: int, inputs: Array) -> Array:

@@ -138,7 +138,7 @@ def present(batch: Batch) -> Array:
     """
     if "weight" in batch:
         return batch["weight"] > 0
-    return jnp.ones(len(batch["inputs"]), bool)
+    return jnp.ones(ops.batch_size(batch), bool)
 
 
 def on_cells(maps: Array, *, shape: tuple[int, int]) -> Array:

@@ -11,9 +11,15 @@ import jax.numpy as jnp
 
 from xguide_jax import attributions, ops
 from xguide_jax.guidance import annotated, base, explained
-from xguide_jax.types import Array, GuidanceTerm, PredictFn, ScoreFn, StepContext
+from xguide_jax.types import (
+    Array,
+    Explainer,
+    GuidanceTerm,
+    PredictFn,
+    ScoreFn,
+    StepContext,
+)
 
-Explainer = Callable[[PredictFn, Array, Array], Array]
 MapLoss = Callable[[Array, Array], Array]
 
 

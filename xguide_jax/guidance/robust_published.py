@@ -32,7 +32,7 @@ import jax.numpy as jnp
 
 from xguide_jax import attributions, losses, ops
 from xguide_jax.guidance import annotated, base, robust_parts
-from xguide_jax.types import Array, Batch, GuidanceTerm, StepContext
+from xguide_jax.types import Array, Batch, Explain, GuidanceTerm, StepContext
 
 _EPSILON = 1e-6
 
@@ -136,7 +136,7 @@ def haics_published(*, layer: str = "features") -> GuidanceTerm:
     return base.stateless(loss_fn)
 
 
-def _published_cam(layer: str) -> robust_parts.Explain:
+def _published_cam(layer: str) -> Explain:
     return robust_parts.normalised_cam(
         layer=layer,
         score_fn=attributions.target_logit,

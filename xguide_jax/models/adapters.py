@@ -31,7 +31,7 @@ LinenModule = nn.Module | Callable[[bool], nn.Module]
 def init_linen(
     module: LinenModule,
     key: PRNGKey,
-    inputs: Array,
+    inputs: PyTree,
     *,
     mode_arguments: modes.ModeArguments | None = None,
 ) -> tuple[PyTree, PyTree]:
@@ -42,7 +42,7 @@ def init_linen(
     Args:
       module: an unbound Linen module, or `train -> module`; as `linen_apply_fn`.
       key: the key of the initial weights.
-      inputs: [B, ...]; only shape and dtype matter.
+      inputs: [B, ...] or a pytree of such arrays; only shape and dtype matter.
       mode_arguments: as `linen_apply_fn`.
 
     Returns:
@@ -99,7 +99,7 @@ def linen_apply_fn(
     def apply_fn(
         params: PyTree,
         model_state: PyTree,
-        inputs: Array,
+        inputs: PyTree,
         *,
         train: bool,
         key: PRNGKey | None = None,
@@ -155,7 +155,7 @@ def nnx_apply_fn(
     def apply_fn(
         params: PyTree,
         model_state: PyTree,
-        inputs: Array,
+        inputs: PyTree,
         *,
         train: bool,
         key: PRNGKey | None = None,

@@ -29,6 +29,8 @@ from xguide_jax.ops.ranking import (
 )
 from xguide_jax.ops.reducing import (
     axis_sum,
+    barriered_sum,
+    batch_size,
     example_indices,
     safe_divide,
     safe_norm,
@@ -50,6 +52,8 @@ __all__ = (
     "at_least_float32",
     "axis_sum",
     "balanced_threshold",
+    "barriered_sum",
+    "batch_size",
     "bilinear_resize",
     "blur",
     "bottom_k_mask",

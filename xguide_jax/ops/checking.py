@@ -1,10 +1,11 @@
-"""Values of annotations: which are annotations, and who refuses those that are not.
+"""Values of arguments: which are annotations or counts, and who refuses the others.
 
 A region holds shares in [0, 1], signs are -1, 0 and 1. A mask stored as 0 and 255, a
 map of class ids or a label for "unknown" gives every formula a number, and a wrong one.
 Values that exist are refused; those inside `jit` can only be marked.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,31 @@ def check_signs(name: str, values: Array, *, where: Array | None = None) -> None
       ValueError: for another value, or NaN. Nothing traced is looked at.
     """
     _check(name, values, where, is_sign, "be -1, 0 or 1")
+
+
+def checked_count(name: str, count: int) -> int:
+    """How often an unrolled loop runs.
+
+    Args:
+      name: of the argument.
+      count: at least 1, known when the function is traced.
+
+    Returns:
+      it, as an int.
+
+    Raises:
+      ValueError: if it is less than 1, no whole number, or traced.
+    """
+    try:
+        checked = operator.index(count)
+    except TypeError as error:
+        raise ValueError(
+            f"`{name}` (={count}) must be a whole number that is known when the "
+            "function is traced, since the loop is unrolled."
+        ) from error
+    if checked < 1:
+        raise ValueError(f"`{name}` (={count}) must be at least 1.")
+    return checked
 
 
 def _check(

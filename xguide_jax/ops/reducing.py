@@ -4,12 +4,15 @@
 all; every device then returns the same value.
 """
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from xguide_jax.ops import precision
-from xguide_jax.types import Array, PyTree
+from xguide_jax.types import Array, Batch, PyTree
 
 
 def safe_divide(numerator: Array, denominator: Array) -> Array:
@@ -118,6 +121,67 @@ def weighted_mean(
     weighted = weights * jnp.where(weights == 0, 0.0, values)
     total, weight = axis_sum((jnp.sum(weighted), jnp.sum(weights)), axis_name)
     return safe_divide(total, weight)
+
+
+def batch_size(batch: Batch) -> int:
+    """How many examples a batch holds.
+
+    `len(batch['inputs'])` of inputs that are a dict is the number of its keys.
+
+    Args:
+      batch: with 'inputs', an array [B, ...] or a pytree of such arrays.
+
+    Returns:
+      B.
+
+    Raises:
+      ValueError: if the leaves of the inputs disagree, or there are none, naming their
+        shapes.
+      KeyError: for a batch without inputs.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(batch["inputs"])
+    shapes = {f"inputs{jax.tree_util.keystr(k)}": np.shape(leaf) for k, leaf in leaves}
+    sizes = {shape[:1] for shape in shapes.values()}
+    if len(sizes) != 1 or () in sizes:
+        raise ValueError(f"every leaf of the inputs must be [B, ...]; got {shapes}.")
+    ((size,),) = sizes
+    return size
+
+
+def barriered_sum(
+    part: Callable[[Array, np.ndarray], Array],
+    values: Array,
+    *,
+    count: int,
+    chunk_size: int = 1,
+) -> Array:
+    """A sum of many parts, chunk after chunk, in the memory of one chunk.
+
+    Σ part(values, numbers), numbers the chunks of 0 to count − 1 in order. The loop is
+    unrolled, since a convolution's gradient in a compiled loop is many times slower on
+    CPU; compile time therefore grows with `count / chunk_size`. Between chunks stands
+    an optimisation barrier: without it XLA sees that no chunk needs another, runs all
+    at once and holds the memory of all. Two exceptions: a parameter gradient keeps
+    every chunk alive; and JAX 0.10 on a CPU needs
+    `XLA_FLAGS=--xla_cpu_enable_concurrency_optimized_scheduler=false`, since it drops
+    the barriers before it schedules. Differentiable again; jvp and vmap work.
+
+    Args:
+      part: (values, numbers) -> the sum of the parts of these numbers. It must read
+        `values` as it is given them: by that it waits for the chunk before.
+      values: what all parts read, [...].
+      count: how many parts, at least 1; static.
+      chunk_size: how many at once, at least 1; static.
+
+    Returns:
+      shaped like what `part` returns.
+    """
+    total: Array | float = 0.0
+    for start in range(0, count, chunk_size):
+        total += part(values, np.arange(start, min(start + chunk_size, count)))
+        # The next chunk reads `values`, so it cannot start before this one has ended.
+        total, values = jax.lax.optimization_barrier((total, values))
+    return jnp.asarray(total)
 
 
 def example_indices(batch_size: int, *, axis_name: str | None = None) -> Array:

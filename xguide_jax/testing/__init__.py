@@ -4,6 +4,7 @@ from xguide_jax.testing.apply_fns import check_apply_fn
 from xguide_jax.testing.explainers import check_explainer
 from xguide_jax.testing.networks import example_batch, smooth_network
 from xguide_jax.testing.terms import check_guidance_term
+from xguide_jax.testing.tokens import token_batch, token_network
 
 __all__ = (
     "check_apply_fn",
@@ -11,4 +12,6 @@ __all__ = (
     "check_guidance_term",
     "example_batch",
     "smooth_network",
+    "token_batch",
+    "token_network",
 )

@@ -10,9 +10,7 @@ import optax
 from xguide_jax import ops
 from xguide_jax.testing import networks
 from xguide_jax.testing.asserting import check, check_close, check_finite
-from xguide_jax.types import Array, PredictFn, PyTree
-
-Explainer = Callable[[PredictFn, Array, Array], Array]
+from xguide_jax.types import Array, Explainer, PyTree
 
 
 def check_explainer(

@@ -153,12 +153,12 @@ def network_for(batch: Batch) -> tuple[ApplyFn, PyTree, PyTree]:
       ValueError: if the inputs are of another kind: then a network is needed as well.
     """
     inputs = batch["inputs"]
-    fits = inputs.ndim == 4 and jnp.issubdtype(inputs.dtype, jnp.floating)
+    image = hasattr(inputs, "ndim") and inputs.ndim == 4
+    fits = image and jnp.issubdtype(inputs.dtype, jnp.floating)
     if not (fits and inputs.shape[1] % 2 == inputs.shape[2] % 2 == 0):
         raise ValueError(
-            f"`network` must be given with `batch` (inputs {inputs.dtype}"
-            f"{list(inputs.shape)}): the default network takes float [B, H, W, C], H "
-            "and W even."
+            f"`network` must be given with `batch` (inputs {_described(inputs)}): the "
+            "default network takes float [B, H, W, C], H and W even."
         )
     num_classes = 3
     for name in {"labels", "targets"} & batch.keys():
@@ -171,12 +171,12 @@ def network_for(batch: Batch) -> tuple[ApplyFn, PyTree, PyTree]:
     )
 
 
-def check_takes(network: tuple[ApplyFn, PyTree, PyTree], inputs: Array) -> None:
+def check_takes(network: tuple[ApplyFn, PyTree, PyTree], inputs: PyTree) -> None:
     """Refuses a network and inputs that do not belong together.
 
     Args:
       network: (apply_fn, params, model_state).
-      inputs: [B, ...]; only shape and dtype matter.
+      inputs: [B, ...] or a pytree of such arrays; only shapes and dtypes matter.
 
     Raises:
       ValueError: if a pass in eval mode fails, with the error of that pass.
@@ -187,6 +187,10 @@ def check_takes(network: tuple[ApplyFn, PyTree, PyTree], inputs: Array) -> None:
         jax.eval_shape(forward, inputs)
     except Exception as error:
         raise ValueError(
-            f"`network` must take the inputs of `batch`, {inputs.dtype}"
-            f"{list(inputs.shape)}; pass the two together. Its error: {error}"
+            f"`network` must take the inputs of `batch`, {_described(inputs)}; pass "
+            f"the two together. Its error: {error}"
         ) from error
+
+
+def _described(inputs: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", inputs)

@@ -75,7 +75,7 @@ def check_guidance_term(
         )
     if batch is None:
         batch = networks.example_batch(jax.random.key(1))
-    given = {name: jnp.asarray(value) for name, value in batch.items()}
+    given = jax.tree.map(jnp.asarray, dict(batch))
     size = _even_size(given)
     network = network or networks.network_for(given)
     networks.check_takes(network, given["inputs"])
@@ -105,7 +105,7 @@ def check_guidance_term(
     # The last of the rows that count is padding from here on, so that two devices hold
     # unequal numbers of them.
     order = _padding_last(np.asarray(result.weight))
-    batch = {name: leaf[order] for name, leaf in batch.items()}
+    batch = jax.tree.map(lambda leaf: leaf[order], batch)
     index, of_batch = jnp.arange(size), batch["weight"]
     weight = jnp.where(index == size - 1, jnp.zeros_like(of_batch), of_batch)
     padded = compiled({**batch, "weight": weight}, states)
@@ -119,7 +119,7 @@ def check_guidance_term(
     _check_two_devices(lambda b: evaluate(b, states, "devices"), uneven, expected)
     # Without `jit` and without the padding at once; apart only to name what is wrong.
     run = lambda batch: value_of(params, batch, states)[:2]
-    unpadded = run({name: leaf[order[:-1]] for name, leaf in given.items()})
+    unpadded = run(jax.tree.map(lambda leaf: leaf[order[:-1]], given))
     same = (unpadded[0], unpadded[1][0]), (padded.loss, padded.states)
     if not close(*same):
         eager = run(given)
@@ -128,10 +128,14 @@ def check_guidance_term(
 
 
 def _even_size(batch: Batch) -> int:
-    sizes = {name: jnp.shape(leaf)[:1] for name, leaf in batch.items()}
+    leaves = jax.tree_util.tree_leaves_with_path(dict(batch))
+    sizes = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): jnp.shape(leaf)[:1]
+        for path, leaf in leaves
+    }
     if "inputs" not in batch or len(set(sizes.values())) != 1 or () in sizes.values():
         raise ValueError(f"`batch` must hold 'inputs' and be [B, ...]; got {sizes}.")
-    (size,) = sizes["inputs"]
+    size = ops.batch_size(batch)
     if size == 0 or size % 2:
         raise ValueError(f"`batch` (of {size} examples) must hold an even number.")
     return size
@@ -191,27 +195,35 @@ def _no_task_loss(output: ModelOutput, batch: Batch) -> Array:
 
 def _extreme_batches(batch: Batch) -> Iterator[tuple[str, Batch]]:
     for value in (0.0, 1.0):
-        constant = jnp.full_like(batch["inputs"], value)
+        # Token ids and masks are left as they are: what is constant are the floats.
+        constant = jax.tree.map(
+            lambda leaf, value=value: (
+                jnp.full_like(leaf, value)
+                if jnp.issubdtype(leaf.dtype, jnp.floating)
+                else leaf
+            ),
+            batch["inputs"],
+        )
         yield f"inputs that are all {value}", {**batch, "inputs": constant}
     for what, annotations in (
         ("with a region that covers the whole image", _whole_image(batch)),
         ("with an empty region", _nowhere(batch)),
     ):
-        annotated = {"region_valid": jnp.ones(len(batch["inputs"]), bool)}
+        annotated = {"region_valid": jnp.ones(ops.batch_size(batch), bool)}
         known = {n: leaf for n, leaf in annotated.items() if n in batch}
         yield f"{what}, loss, state or gradient", {**batch, **annotations, **known}
 
 
 def _whole_image(batch: Batch) -> dict[str, Array]:
     """The annotations of the batch, each of them everywhere in the image."""
-    _, *size = batch["inputs"].shape
     changed = {
         name: jnp.ones_like(batch[name])
         for name in ("region", "annotations", "boxes_valid")
         if name in batch
     }
     if "boxes" in batch:
-        box = jnp.asarray([0, 0, size[1], size[0]], batch["boxes"].dtype)
+        _, height, width, *_ = batch["inputs"].shape
+        box = jnp.asarray([0, 0, width, height], batch["boxes"].dtype)
         changed["boxes"] = jnp.broadcast_to(box, batch["boxes"].shape)
     return changed
 

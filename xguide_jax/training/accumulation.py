@@ -116,7 +116,7 @@ def _split(
     batch: Batch, num_parts: int, axis_name: str | None
 ) -> tuple[list[Batch], list[Array]]:
     """Parts of neighbours, and the places of their examples in the whole batch."""
-    size = len(batch["inputs"])
+    size = ops.batch_size(batch)
     if size % num_parts:
         raise ValueError(
             f"`accumulate` (={num_parts}) must divide the {size} examples of a device; "

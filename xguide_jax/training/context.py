@@ -103,11 +103,11 @@ def make_forward(
       dropout_key: of the clean pass, for passes in train mode without a key.
 
     Returns:
-      (inputs [B, ...], *, train, overrides, key) -> `ModelOutput`.
+      (inputs, *, train, overrides, key) -> `ModelOutput`.
     """
 
     def forward(
-        inputs: Array,
+        inputs: PyTree,
         *,
         train: bool = False,
         overrides: Mapping[str, Array] | None = None,
@@ -163,17 +163,8 @@ def batch_weight(batch: Batch) -> Array:
 
     Returns:
       [B], in the widest float enabled; 1 where the batch has none.
-
-    Raises:
-      ValueError: if 'inputs' is a container of arrays.
     """
-    if not hasattr(batch["inputs"], "shape"):
-        raise ValueError(
-            f"batch['inputs'] (a {type(batch['inputs']).__name__}) must be one array, "
-            "[B, ...]: give what else the network reads as entries of the batch, over "
-            "which it closes."
-        )
-    weight = batch.get("weight", jnp.ones(len(batch["inputs"])))
+    weight = batch["weight"] if "weight" in batch else jnp.ones(ops.batch_size(batch))
     # float64 where it is enabled: sums of weights must not depend on their order.
     return weight.astype(jnp.result_type(float))
 

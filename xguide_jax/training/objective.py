@@ -176,7 +176,7 @@ def guidance_loss(
         apply_fn, terms, params, model_state, guidance_state, batch,
         key=key, step=step, output=output, axis_name=axis_name, task_loss=task_loss,
         dropout_key=dropout_key, total=total,
-        places=ops.example_indices(len(batch["inputs"]), axis_name=axis_name),
+        places=ops.example_indices(ops.batch_size(batch), axis_name=axis_name),
     )  # fmt: skip
     loss, metrics = jnp.zeros(()), {}
     for name in sorted(terms):  # sums in one order, whatever the dict's

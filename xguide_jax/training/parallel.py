@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from xguide_jax import ops
 from xguide_jax.types import Batch
 
 How = Literal["pmap", "shard_map", "jit"]
@@ -78,20 +79,25 @@ def pad_batch(batch: Batch, multiple: int) -> dict[str, Any]:
     """The batch with rows of weight 0 appended until `multiple` divides it.
 
     Args:
-      batch: leaves [B, ...]; 'weight' is added (ones) where it is missing, so that
-        full and padded batches compile to one program.
+      batch: [B, ...] or pytrees of such leaves; 'weight' is added (ones) where it is
+        missing, so that full and padded batches compile to one program.
       multiple: at least 1.
 
     Returns:
-      {name: [ceil(B / multiple) * multiple, ...]}; padding repeats the last row.
+      the same entries, [ceil(B / multiple) * multiple, ...]; padding repeats the last
+      row.
 
     Raises:
       ValueError: if the entries disagree about B, or B is 0.
     """
-    sizes = {name: np.shape(leaf)[:1] for name, leaf in batch.items()}
+    leaves = jax.tree_util.tree_leaves_with_path(dict(batch))
+    sizes = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf)[:1]
+        for path, leaf in leaves
+    }
     if len(set(sizes.values())) != 1 or () in sizes.values():
         raise ValueError(f"every entry of the batch must be [B, ...]; got {sizes}.")
-    (size,) = sizes["inputs"]
+    size = ops.batch_size(batch)
     if size == 0:
         raise ValueError("the batch is empty.")
     missing = -size % multiple
@@ -103,7 +109,7 @@ def pad_batch(batch: Batch, multiple: int) -> dict[str, Any]:
         xp = jnp if isinstance(leaf, jax.Array) else np
         return xp.concatenate([leaf, xp.repeat(leaf[-1:], missing, axis=0)])
 
-    padded = {name: pad(leaf) for name, leaf in batch.items()}
+    padded = jax.tree.map(pad, dict(batch))
     xp = jnp if isinstance(weight, jax.Array) else np
     padded["weight"] = xp.concatenate([weight, xp.zeros(missing, weight.dtype)])
     return padded
