@@ -55,7 +55,6 @@ API = {
     "losses.right_for_right_reasons": ("attributions irrelevant", "", ""),
     "losses.robust_error": ("maps annotations", "threshold", ""),
     "losses.robust_explanation": ("maps annotations", "threshold slack", ""),
-    "losses.imputation_l1": ("maps imputed", "", ""),
     "losses.region_contrastive": (
         "object_features background_features image_features", "temperature", "",
     ),

@@ -64,7 +64,7 @@ def learned_imputation() -> GuidanceTerm:
             window_strides=(1, 1),
             padding="SAME",
         )[:, 0]
-        loss = losses.imputation_l1(maps, imputed)
+        loss = losses.region_l1(maps, imputed)
         return TermOutput(loss, _annotated(context.batch), state)
 
     return GuidanceTerm(init, apply)

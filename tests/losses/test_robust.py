@@ -115,14 +115,14 @@ class ImputationTest(chex.TestCase):
         imputed = jnp.array([[[1.0, 0.0], [1.0, 0.0]]])
         # (0.1 + 0.2 + 0.4 + 0.4) / 4
         np.testing.assert_allclose(
-            self.variant(losses.imputation_l1)(maps, imputed), [0.275], rtol=1e-6
+            self.variant(losses.region_l1)(maps, imputed), [0.275], rtol=1e-6
         )
 
 
 def test_imputation_trains_the_map_and_its_target_alike(x64):
     maps, imputed = np.random.default_rng(2).uniform(size=(2, 2, 2, 3))
     of_maps, of_imputed = jax.grad(
-        lambda m, h: jnp.sum(losses.imputation_l1(m, h)), argnums=(0, 1)
+        lambda m, h: jnp.sum(losses.region_l1(m, h)), argnums=(0, 1)
     )(maps, imputed)
     np.testing.assert_allclose(of_maps, np.sign(maps - imputed) / 6)
     np.testing.assert_allclose(of_imputed, -of_maps)
@@ -134,7 +134,7 @@ def test_second_derivatives_of_the_imputation_loss_are_right(x64):
     rng = np.random.default_rng(3)
     maps = rng.uniform(0.3, 0.6, size=(2, 2, 3))
     imputed = maps + rng.choice([-1, 1], size=maps.shape) * rng.uniform(0.1, 0.3)
-    loss = jax.jit(lambda m, h: losses.imputation_l1(m**2, h**2))
+    loss = jax.jit(lambda m, h: losses.region_l1(m**2, h**2))
     jax.test_util.check_grads(loss, (maps, imputed), 2, modes=["rev"])
 
 
@@ -162,7 +162,7 @@ def test_bfloat16_maps_give_float32():
     annotations = jnp.asarray(ANNOTATIONS)
     error_sum, count = losses.robust_error(maps, annotations, threshold=0.2)
     assert error_sum.dtype == count.dtype == jnp.float32
-    assert losses.imputation_l1(maps, maps).dtype == jnp.float32
+    assert losses.region_l1(maps, maps).dtype == jnp.float32
 
 
 def test_a_negative_slack_is_refused():
@@ -178,7 +178,7 @@ def test_shapes_must_agree():
             jnp.ones((2, 2, 2)), jnp.ones((2, 2, 2)), threshold=jnp.ones(2)
         )
     with pytest.raises(AssertionError, match="shape"):
-        losses.imputation_l1(jnp.ones((1, 2, 2)), jnp.ones((1, 2, 3)))
+        losses.region_l1(jnp.ones((1, 2, 2)), jnp.ones((1, 2, 3)))
 
 
 @pytest.mark.parametrize("bad", [255, 0.5, np.nan, -2])

@@ -198,7 +198,7 @@ def test_shapes_must_agree(metric):
     with pytest.raises(AssertionError, match="shape"):
         metric(jnp.ones((2, 3, 4)), jnp.ones((2, 3, 1)))
     with pytest.raises(AssertionError, match="rank"):
-        metric(jnp.ones((3, 4)), jnp.ones((3, 4)))
+        metric(jnp.ones(4), jnp.ones(4))
 
 
 REGION_METRICS = {

@@ -3,7 +3,6 @@
 import base64
 import html.parser
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -200,19 +199,6 @@ def test_the_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         _write(path, title="Another run")
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
-
-
-def test_the_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    path, seen = tmp_path / "report.html", []
-    fsync, replace = os.fsync, pathlib.Path.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (seen.append(path.exists()), fsync(fd)))
-    monkeypatch.setattr(
-        pathlib.Path,
-        "replace",
-        lambda part, target: (seen.append("renamed"), replace(part, target)),
-    )
-    _write(path)
-    assert seen == [False, "renamed"]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

@@ -26,7 +26,7 @@ import numpy as np
 import optax
 import pytest
 
-from xguide_jax import reporting, testing, training
+from xguide_jax import files, reporting, testing, training
 from xguide_jax.types import GuidanceTerm, TermOutput
 
 NUM_STEPS = 6
@@ -69,7 +69,7 @@ def live(directory, *, num_steps=NUM_STEPS):
     step, initial = set_up()
     checkpoints, log = directory / "checkpoints", directory / "metrics.jsonl"
     state = training.restore_checkpoint(checkpoints, initial, config=CONFIG) or initial
-    training.truncate_log(log, lambda record: record["step"] <= int(state.step))
+    files.truncate_log(log, lambda record: record["step"] <= int(state.step))
     state = training.fit(
         step,
         state,
@@ -77,15 +77,15 @@ def live(directory, *, num_steps=NUM_STEPS):
         num_steps=num_steps,
         log_every=1,
         save_every=2,
-        on_log=functools.partial(training.append_record, log),
+        on_log=functools.partial(files.append_record, log),
         on_save=functools.partial(training.save_checkpoint, checkpoints, config=CONFIG),
     )
-    training.write_json(directory / "metrics.json", as_hex(state))
+    files.write_json(directory / "metrics.json", as_hex(state))
     reporting.write_report(
         directory / "report.html",
         title="a run",
         summary="It came to its end.",
-        tables={"log": training.read_records(log)},
+        tables={"log": files.read_records(log)},
         figures={},
         config=CONFIG,
         undefined={},

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from xguide_jax import attributions, guidance, ops, testing, training
+from xguide_jax import attributions, files, guidance, ops, testing, training
 from xguide_jax.types import GuidanceTerm, TermOutput, TrainState
 
 
@@ -490,12 +490,12 @@ def run_in(directory, batch_at=batch_at, **options):
     step, initial = real_run()
     checkpoints, log = directory / "checkpoints", directory / "metrics.jsonl"
     state = training.restore_checkpoint(checkpoints, initial, config={}) or initial
-    training.truncate_log(log, lambda record: record["step"] <= int(state.step))
+    files.truncate_log(log, lambda record: record["step"] <= int(state.step))
     return training.fit(
         step,
         state,
         batch_at,
-        on_log=functools.partial(training.append_record, log),
+        on_log=functools.partial(files.append_record, log),
         on_save=functools.partial(training.save_checkpoint, checkpoints, config={}),
         **{"num_steps": 13, "log_every": 2, "save_every": 4, **options},
     )
@@ -518,7 +518,7 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(stop, tmp_pa
     assert as_bytes(resumed) == as_bytes(whole)
     logs = [tmp_path / name / "metrics.jsonl" for name in ("whole", "stopped")]
     assert logs[0].read_bytes() == logs[1].read_bytes()
-    records = training.read_records(logs[1])
+    records = files.read_records(logs[1])
     assert [r["step"] for r in records] == [2, 4, 6, 8, 10, 12, 13]
 
 
@@ -537,7 +537,7 @@ def test_a_run_that_was_told_to_stop_goes_on_to_the_same_bits(stop, tmp_path):
     assert began[0] == stop  # no step is lost
     assert as_bytes(resumed) == as_bytes(whole)
     whole, stopped = (
-        training.read_records(tmp_path / name / "metrics.jsonl")
+        files.read_records(tmp_path / name / "metrics.jsonl")
         for name in ("whole", "stopped")
     )
     if stop == 8:

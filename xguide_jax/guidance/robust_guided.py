@@ -61,7 +61,7 @@ def gradia(
         h, w = maps.shape[1:]
         marked = robust_parts.by_area(context.batch, shape=(h, w))
         targets = robust_parts.softened((), marked.evidence, shape=(h, w))
-        loss = losses.imputation_l1(maps, targets)
+        loss = losses.region_l1(maps, targets)
         loss = annotated.spoil(loss, marked.evidence)
         weight = marked.with_evidence.astype(loss.dtype)
         return loss, weight, {"blank": robust_parts.blank(maps)}

@@ -15,6 +15,7 @@ from xguide_jax.guidance import annotated, base, explained
 from xguide_jax.types import (
     Array,
     Batch,
+    Explain,
     GuidanceTerm,
     PRNGKey,
     PyTree,
@@ -24,7 +25,6 @@ from xguide_jax.types import (
 )
 
 Init = Callable[[PRNGKey, Batch], tuple[PyTree, PyTree]]
-Explain = Callable[[StepContext], Array]  # context -> M
 
 # (batch, *, shape of the map) -> Marked
 Annotate = Callable[..., "Marked"]
@@ -232,7 +232,7 @@ def robust_term(
             jax.nn.relu(_batch_error(maps, marked, context) - slack), maps.shape[:1]
         )
         targets = impute(params, marked.evidence, shape=shape)
-        distance = losses.imputation_l1(maps, targets)
+        distance = losses.region_l1(maps, targets)
         distance = jnp.where(marked.with_evidence, distance, 0.0)
         distance = annotated.spoil(distance, marked.evidence)
         return TermOutput(

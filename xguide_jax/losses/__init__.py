@@ -4,6 +4,7 @@ A loss takes arrays `[B, ...]` and returns float `[B]`. It never reduces over th
 never logs and never holds an argument constant: who composes decides that.
 """
 
+from xguide_jax import deprecating
 from xguide_jax.losses.consistency import (
     bernoulli_consistency,
     kl_consistency,
@@ -18,16 +19,16 @@ from xguide_jax.losses.localisation import (
     energy,
     leaky_energy,
     masked_cross_entropy,
+    outside_energy,
     pixel_cross_entropy,
     region_l1,
 )
-from xguide_jax.losses.right_reasons import outside_energy, right_for_right_reasons
-from xguide_jax.losses.robust import imputation_l1, robust_error, robust_explanation
+from xguide_jax.losses.right_reasons import right_for_right_reasons
+from xguide_jax.losses.robust import robust_error, robust_explanation
 
 __all__ = (
     "bernoulli_consistency",
     "energy",
-    "imputation_l1",
     "kl_consistency",
     "leaky_energy",
     "masked_cross_entropy",
@@ -42,3 +43,5 @@ __all__ = (
     "robust_explanation",
     "squared_consistency",
 )
+
+__getattr__ = deprecating.old_names(__name__)

@@ -1,18 +1,18 @@
 """Losses that compare an attribution map with an annotated region.
 
 `A` is the map, `M` the region: 1 on the evidence and 0 elsewhere, or the share of a
-coarse cell that is covered. All follow their formula on any region: on an empty one
+coarse cell that is covered. All axes but `B` are one map: [B, H, W] of an image, [B, T]
+of tokens. All follow their formula on any region: on an empty one
 some are 0 and some are not, and a term that guides a network leaves such rows out.
 Other values, such as those of a mask of 0 and 255, are refused where they are known,
 outside of `jit`; guidance terms see to them inside.
 """
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
-from xguide_jax.ops import checking
+from xguide_jax.ops import pairing
 from xguide_jax.types import Array
 
 # The logarithm's value at 0, as binary cross-entropy has it in common frameworks.
@@ -27,31 +27,31 @@ def energy(attribution_map: Array, region: Array) -> Array:
     without a positive entry has loss 1 and zero gradient.
 
     Args:
-      attribution_map: float [B, H, W], raw attributions, signed and of any scale.
-      region: float or bool [B, H, W], 1 on the evidence; a share in [0, 1] is allowed.
+      attribution_map: float [B, ...], raw attributions, signed and of any scale.
+      region: float or bool [B, ...], 1 on the evidence; a share in [0, 1] is allowed.
 
     Returns:
       float [B] in [0, 1]; 1 for an empty region.
 
     Raises:
       ValueError: if `region` is not in [0, 1], where its values are known.
-      AssertionError: if the shapes differ or are not rank 3.
+      AssertionError: if the shapes differ or are have no axis but B.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
       Effectively Guide Models with Explanations", ICCV 2023, eq. 2 and 6, with the 1 of
       the authors' code added. That code does not divide where Σ A⁺ < 1e-7. The paper's
       supplement was not available to check.
     """
-    maps, region = _wide(attribution_map, region)
+    maps, region, axes = pairing.with_region(attribution_map, region)
     positive = jax.nn.relu(maps)
-    inside = jnp.sum(region * positive, axis=(1, 2))
-    total = jnp.sum(positive, axis=(1, 2))
+    inside = jnp.sum(region * positive, axis=axes)
+    total = jnp.sum(positive, axis=axes)
     # Sums of ordinary maps stay as they were, bit for bit: others are taken again.
     huge = ~jnp.isfinite(total)
     share = ops.safe_divide(jnp.where(huge, 0.0, inside), jnp.where(huge, 1.0, total))
-    scaled = jnp.where(huge[:, None, None], 2.0**-64 * positive, 1.0)
+    scaled = jnp.where(jnp.expand_dims(huge, axes), 2.0**-64 * positive, 1.0)
     again = ops.safe_divide(
-        jnp.sum(region * scaled, axis=(1, 2)), jnp.sum(scaled, axis=(1, 2))
+        jnp.sum(region * scaled, axis=axes), jnp.sum(scaled, axis=axes)
     )
     return 1 - jnp.where(huge, again, share)
 
@@ -75,8 +75,8 @@ def leaky_energy(attribution_map: Array, region: Array, *, leak: float = 0.5) ->
     constant: a loss that knows no scale cannot tell there where to go.
 
     Args:
-      attribution_map: float [B, H, W], raw attributions, signed and of any scale.
-      region: float or bool [B, H, W], 1 on the evidence; a share in [0, 1] is allowed.
+      attribution_map: float [B, ...], raw attributions, signed and of any scale.
+      region: float or bool [B, ...], 1 on the evidence; a share in [0, 1] is allowed.
       leak: λ, in [0, 1]; how much negative attribution counts.
 
     Returns:
@@ -85,43 +85,72 @@ def leaky_energy(attribution_map: Array, region: Array, *, leak: float = 0.5) ->
 
     Raises:
       ValueError: if `leak` is outside [0, 1], or `region`, where its values are known.
-      AssertionError: if the shapes differ or are not rank 3.
+      AssertionError: if the shapes differ or are have no axis but B.
 
     Source: ours, after `energy`.
     """
     if not 0 <= leak <= 1:
         raise ValueError(f"`leak` (={leak}) must lie in [0, 1].")
-    maps, region = _wide(attribution_map, region)
-    maps = ops.rescale_extremes(maps, axis=(1, 2))
+    maps, region, axes = pairing.with_region(attribution_map, region)
+    maps = ops.rescale_extremes(maps, axis=axes)
     positive, negative = jax.nn.relu(maps), jax.nn.relu(-maps)
-    inside = jnp.sum(region * (positive - leak**2 * negative), axis=(1, 2))
-    mass = jnp.sum(positive + leak * negative, axis=(1, 2))
+    inside = jnp.sum(region * (positive - leak**2 * negative), axis=axes)
+    mass = jnp.sum(positive + leak * negative, axis=axes)
     return (1 - ops.safe_divide(inside, mass)) / (1 + leak)
+
+
+def outside_energy(attributions: Array, region: Array) -> Array:
+    """Energy of the normalised attributions outside a region, RRR* in the literature.
+
+    Σ (1 − M) Â² with Â = A / max |A|, in float32 or wider. Unchanged by a factor on the
+    attributions. Gradients flow into both arguments and through the maximum; zero
+    attributions have loss 0 and zero gradient.
+
+    Args:
+      attributions: float [B, ...], signed, of any scale.
+      region: float or bool [B, ...], 1 on the evidence; a share in [0, 1] is allowed.
+
+    Returns:
+      float [B], between 0 and the area outside, in cells: a sum, not a mean. An empty
+      region penalises all attributions.
+
+    Raises:
+      ValueError: if `region` is not in [0, 1], where its values are known.
+      AssertionError: if the shapes differ or are have no axis but B.
+
+    Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
+      Effectively Guide Models with Explanations", ICCV 2023, eq. 5.
+    """
+    maps, region, axes = pairing.with_region(attributions, region)
+    scaled = ops.normalise_by_max_magnitude(maps)
+    return jnp.sum((1 - region) * jnp.square(scaled), axis=axes)
 
 
 def region_l1(maps: Array, region: Array) -> Array:
     """Mean distance between a normalised map and its region.
 
-    (1 / HW) Σ |M − A|, in float32 or wider. Gradients flow into both arguments; the one
-    of a cell that equals its target is 0.
+    (1 / n) Σ |M − A| over the n cells, in float32 or wider. Gradients flow into both
+    arguments, so that a target that is trained learns as well; the one of a cell that
+    equals its target is 0.
 
     Args:
-      maps: float [B, H, W] in [0, 1], for the published loss A⁺ / max A⁺.
-      region: float or bool [B, H, W], the target in [0, 1].
+      maps: float [B, ...] in [0, 1], for the published loss A⁺ / max A⁺.
+      region: float or bool [B, ...], the target in [0, 1]: the region, or what was made
+        of it, e.g. blurred and divided by its maximum, in RES and GRADIA.
 
     Returns:
       float [B] in [0, 1]; for an empty region the mean of the map.
 
     Raises:
       ValueError: if `region` is not in [0, 1], where its values are known.
-      AssertionError: if the shapes differ or are not rank 3.
+      AssertionError: if the shapes differ or are have no axis but B.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023, eq. 3, by their
       account after GRADIA (Gao et al., CSCW 2022) and RES (Gao et al., KDD 2022), whose
       papers were not available to check.
     """
-    maps, region = _wide(maps, region)
-    return jnp.mean(jnp.abs(region - maps), axis=(1, 2))
+    maps, region, axes = pairing.with_region(maps, region)
+    return jnp.mean(jnp.abs(region - maps), axis=axes)
 
 
 def pixel_cross_entropy(maps: Array, region: Array) -> Array:
@@ -132,23 +161,23 @@ def pixel_cross_entropy(maps: Array, region: Array) -> Array:
     of a cell with A = 0 is 0, as there the logarithm is cut off.
 
     Args:
-      maps: float [B, H, W] in [0, 1], for the published loss A⁺ / max A⁺.
-      region: float or bool [B, H, W], 1 on the evidence; a share in [0, 1] is allowed.
+      maps: float [B, ...] in [0, 1], for the published loss A⁺ / max A⁺.
+      region: float or bool [B, ...], 1 on the evidence; a share in [0, 1] is allowed.
 
     Returns:
       float [B] in [0, 100], in nats; 0, with zero gradient, for an empty region.
 
     Raises:
       ValueError: if `region` is not in [0, 1], where its values are known.
-      AssertionError: if the shapes differ or are not rank 3.
+      AssertionError: if the shapes differ or are have no axis but B.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023, eq. 4, their form of a loss
       of HAICS (Shen et al., CHI EA 2021), whose paper was not available to check.
       `masked_cross_entropy` is another form.
     """
-    maps, region = _wide(maps, region)
-    total = jnp.sum(region * _clamped_log(maps), axis=(1, 2))
-    return -ops.safe_divide(total, jnp.sum(region, axis=(1, 2)))
+    maps, region, axes = pairing.with_region(maps, region)
+    total = jnp.sum(region * _clamped_log(maps), axis=axes)
+    return -ops.safe_divide(total, jnp.sum(region, axis=axes))
 
 
 def masked_cross_entropy(maps: Array, annotations: Array) -> Array:
@@ -159,8 +188,8 @@ def masked_cross_entropy(maps: Array, annotations: Array) -> Array:
     except where a logarithm is cut off at A = 0 or A = 1.
 
     Args:
-      maps: float [B, H, W] in [0, 1].
-      annotations: int or float [B, H, W], Y: 1 where the cell is evidence, -1 where it
+      maps: float [B, ...] in [0, 1].
+      annotations: int or float [B, ...], Y: 1 where the cell is evidence, -1 where it
         must not be, 0 where nobody said.
 
     Returns:
@@ -168,20 +197,19 @@ def masked_cross_entropy(maps: Array, annotations: Array) -> Array:
 
     Raises:
       ValueError: if `annotations` are not -1, 0 or 1, where they are known.
-      AssertionError: if the shapes differ or are not rank 3.
+      AssertionError: if the shapes differ or are have no axis but B.
 
     Source: the HAICS baseline in the public code of RES (Gao et al., KDD 2022), with
       the mean over annotated cells that its mask intends: there the cross-entropy is
       averaged over all cells first. The HAICS paper (Shen et al., CHI EA 2021) was not
       available to check.
     """
-    maps, targets = _same_shape(maps, annotations)
-    checking.check_signs("annotations", annotations)
+    maps, targets, axes = pairing.with_signs(maps, annotations)
     positive = (targets > 0).astype(maps.dtype)
     negative = (targets < 0).astype(maps.dtype)
     log_likelihood = positive * _clamped_log(maps) + negative * _clamped_log(1 - maps)
-    count = jnp.sum(positive + negative, axis=(1, 2))
-    return -ops.safe_divide(jnp.sum(log_likelihood, axis=(1, 2)), count)
+    count = jnp.sum(positive + negative, axis=axes)
+    return -ops.safe_divide(jnp.sum(log_likelihood, axis=axes), count)
 
 
 def _clamped_log(values: Array) -> Array:
@@ -189,16 +217,3 @@ def _clamped_log(values: Array) -> Array:
     # The logarithm must not see a 0, or its infinite slope meets the zero of `where`.
     logs = jnp.log(jnp.where(positive, values, 1.0))
     return jnp.where(positive, jnp.maximum(logs, _SMALLEST_LOG), _SMALLEST_LOG)
-
-
-def _wide(maps: Array, region: Array) -> tuple[Array, Array]:
-    wide = _same_shape(maps, region)
-    checking.check_shares("region", region)
-    return wide
-
-
-def _same_shape(maps: Array, region: Array) -> tuple[Array, Array]:
-    chex.assert_rank([maps, region], 3)
-    chex.assert_equal_shape([maps, region])
-    maps = ops.at_least_float32(maps)
-    return maps, region.astype(maps.dtype)

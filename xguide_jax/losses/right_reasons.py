@@ -41,33 +41,3 @@ def right_for_right_reasons(attributions: Array, irrelevant: Array) -> Array:
     attributions = ops.at_least_float32(attributions)
     marked = irrelevant.astype(attributions.dtype) * attributions
     return jnp.sum(jnp.square(marked), axis=tuple(range(1, marked.ndim)))
-
-
-def outside_energy(attributions: Array, region: Array) -> Array:
-    """Energy of the normalised attributions outside a region, RRR* in the literature.
-
-    Σ (1 − M) Â² with Â = A / max |A|, in float32 or wider. Unchanged by a factor on the
-    attributions. Gradients flow into both arguments and through the maximum; zero
-    attributions have loss 0 and zero gradient.
-
-    Args:
-      attributions: float [B, H, W], signed, of any scale.
-      region: float or bool [B, H, W], 1 on the evidence; a share in [0, 1] is allowed.
-
-    Returns:
-      float [B], between 0 and the area outside, in cells: a sum, not a mean. An empty
-      region penalises all attributions.
-
-    Raises:
-      ValueError: if `region` is not in [0, 1], where its values are known.
-      AssertionError: if the shapes differ or are not rank 3.
-
-    Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
-      Effectively Guide Models with Explanations", ICCV 2023, eq. 5.
-    """
-    chex.assert_rank([attributions, region], 3)
-    chex.assert_equal_shape([attributions, region])
-    checking.check_shares("region", region)
-    scaled = ops.normalise_by_max_magnitude(ops.at_least_float32(attributions))
-    outside = 1 - region.astype(scaled.dtype)
-    return jnp.sum(outside * jnp.square(scaled), axis=(1, 2))

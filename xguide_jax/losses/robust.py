@@ -1,7 +1,7 @@
 """Losses for annotations that are inexact: rough borders, parts, binary labels.
 
-`M` is a map in [0, 1] on a coarse grid, `Y` its annotation: 1 where the cell is
-evidence, -1 where it must not be, 0 where nobody said.
+`M` is a map in [0, 1], all axes but `B`, mostly on a coarse grid; `Y` its annotation: 1
+where the cell is evidence, -1 where it must not be, 0 where nobody said.
 """
 
 import chex
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
-from xguide_jax.ops import checking
+from xguide_jax.ops import pairing
 from xguide_jax.types import Array
 
 
@@ -24,8 +24,8 @@ def robust_explanation(
     still costs about 1.
 
     Args:
-      maps: float [B, h, w] in [0, 1].
-      annotations: int or float [B, h, w] of -1, 0 and 1.
+      maps: float [B, ...] in [0, 1].
+      annotations: int or float [B, ...] of -1, 0 and 1.
       threshold: float [], in the unit of the map; `ops.balanced_threshold` of the batch
         in the published loss.
       slack: at least 0, the mean error that is free.
@@ -36,8 +36,8 @@ def robust_explanation(
     Raises:
       ValueError: if `slack` is negative, or `annotations` are not -1, 0 or 1, where
         they are known.
-      AssertionError: if the shapes differ or are not rank 3, or the threshold is not a
-        scalar.
+      AssertionError: if the shapes differ or have no axis but B, or the threshold is
+        not a scalar.
 
     Source: RES (Gao et al., KDD 2022) as its public code has it, but by example: there
       R is one mean over the annotated cells of the whole batch, which `robust_error`
@@ -59,8 +59,8 @@ def robust_error(
     map and the threshold.
 
     Args:
-      maps: float [B, h, w] in [0, 1].
-      annotations: int or float [B, h, w] of -1, 0 and 1.
+      maps: float [B, ...] in [0, 1].
+      annotations: int or float [B, ...] of -1, 0 and 1.
       threshold: float [], in the unit of the map.
 
     Returns:
@@ -68,44 +68,14 @@ def robust_error(
 
     Raises:
       ValueError: if `annotations` are not -1, 0 or 1, where they are known.
-      AssertionError: if the shapes differ or are not rank 3, or the threshold is not a
-        scalar.
+      AssertionError: if the shapes differ or have no axis but B, or the threshold is
+        not a scalar.
 
     Source: as `robust_explanation`.
     """
-    chex.assert_rank([maps, annotations], 3)
-    chex.assert_equal_shape([maps, annotations])
-    checking.check_signs("annotations", annotations)
-    maps = ops.at_least_float32(maps)
+    maps, targets, axes = pairing.with_signs(maps, annotations)
     threshold = jnp.asarray(threshold, maps.dtype)
     chex.assert_rank(threshold, 0)
-    targets = annotations.astype(maps.dtype)
     annotated = (targets != 0).astype(maps.dtype)
     errors = jnp.abs(jnp.tanh(5 * (maps - threshold)) - targets)
-    return jnp.sum(annotated * errors, axis=(1, 2)), jnp.sum(annotated, axis=(1, 2))
-
-
-def imputation_l1(maps: Array, imputed: Array) -> Array:
-    """Mean distance between a map and a soft target made from its annotation.
-
-    (1 / hw) Σ |M − h(P)|, over all cells, annotated or not, in float32 or wider.
-    Gradients flow into both arguments, so that a trained h learns as well; the one of
-    a cell that equals its target is 0.
-
-    Args:
-      maps: float [B, h, w] in [0, 1].
-      imputed: float [B, h, w], the positive annotation after imputation, e.g. blurred
-        and divided by its maximum.
-
-    Returns:
-      float [B], at least 0.
-
-    Raises:
-      AssertionError: if the shapes differ or are not rank 3.
-
-    Source: RES (Gao et al., KDD 2022), as its public code has it.
-    """
-    chex.assert_rank([maps, imputed], 3)
-    chex.assert_equal_shape([maps, imputed])
-    maps = ops.at_least_float32(maps)
-    return jnp.mean(jnp.abs(maps - imputed.astype(maps.dtype)), axis=(1, 2))
+    return jnp.sum(annotated * errors, axis=axes), jnp.sum(annotated, axis=axes)

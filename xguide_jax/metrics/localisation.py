@@ -3,17 +3,16 @@
 One value an example, NaN where the question has no answer: without a region, or for a
 map that says nothing. A NaN stays in its row; who averages decides whether it is left
 out or counted as 0, and reports how many there were. Regions count where they exceed
-one half.
+one half. All axes but `B` are one map: [B, H, W] of an image, [B, T] of tokens.
 """
 
 import functools
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
-from xguide_jax.ops import checking
+from xguide_jax.ops import pairing
 from xguide_jax.types import Array
 
 
@@ -24,8 +23,8 @@ def energy_pointing_game(maps: Array, region: Array) -> Array:
     blind to how much is attributed at all; a large region scores high by its size.
 
     Args:
-      maps: float [B, H, W], raw attributions.
-      region: float or bool [B, H, W], 1 on the evidence; a share in [0, 1] is allowed
+      maps: float [B, ...], raw attributions.
+      region: float or bool [B, ...], 1 on the evidence; a share in [0, 1] is allowed
         and counts as such.
 
     Returns:
@@ -33,18 +32,18 @@ def energy_pointing_game(maps: Array, region: Array) -> Array:
 
     Raises:
       ValueError: if `region` is not in [0, 1], where its values are known.
-      AssertionError: if the shapes differ or are not rank 3.
+      AssertionError: if the shapes differ or are have no axis but B.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
       Effectively Guide Models with Explanations", ICCV 2023, eq. 2. The authors' code
       counts a map without positive attribution as 0.
     """
-    maps, region = _wide(maps, region)
-    positive = jax.nn.relu(ops.rescale_extremes(maps, axis=(1, 2)))
-    inside = jnp.sum(region * positive, axis=(1, 2))
-    total = jnp.sum(positive, axis=(1, 2))
+    maps, region, axes = pairing.with_region(maps, region)
+    positive = jax.nn.relu(ops.rescale_extremes(maps, axis=axes))
+    inside = jnp.sum(region * positive, axis=axes)
+    total = jnp.sum(positive, axis=axes)
     share = ops.safe_divide(inside, total)
-    defined = (total > 0) & jnp.any(region > 0, axis=(1, 2))
+    defined = (total > 0) & jnp.any(region > 0, axis=axes)
     return jnp.where(defined, share, jnp.nan)
 
 
@@ -55,22 +54,22 @@ def pointing_game(maps: Array, region: Array) -> Array:
     first in reading order counts.
 
     Args:
-      maps: float [B, H, W], raw attributions.
-      region: float or bool [B, H, W], 1 on the evidence.
+      maps: float [B, ...], raw attributions.
+      region: float or bool [B, ...], 1 on the evidence.
 
     Returns:
       float [B] of 0 and 1; NaN for a constant map or an empty region.
 
     Raises:
       ValueError: if `region` is not in [0, 1], where its values are known.
-      AssertionError: if the shapes differ or are not rank 3.
+      AssertionError: if the shapes differ or are have no axis but B.
     """
-    maps, region = _wide(maps, region)
+    maps, region, axes = pairing.with_region(maps, region)
     inside = region > 0.5
     flat = maps.reshape(len(maps), -1)
     peak = jnp.argmax(flat, axis=-1, keepdims=True)
     hit = jnp.take_along_axis(inside.reshape(flat.shape), peak, axis=-1)[:, 0]
-    defined = _varies(maps) & jnp.any(inside, axis=(1, 2))
+    defined = _varies(maps, axes) & jnp.any(inside, axis=axes)
     return jnp.where(defined, hit.astype(maps.dtype), jnp.nan)
 
 
@@ -82,8 +81,8 @@ def iou(maps: Array, region: Array, *, threshold: float | Array) -> Array:
     threshold depends on the explainer; choose it on held-out data.
 
     Args:
-      maps: float [B, H, W], raw attributions.
-      region: float or bool [B, H, W], 1 on the evidence.
+      maps: float [B, ...], raw attributions.
+      region: float or bool [B, ...], 1 on the evidence.
       threshold: in [0, 1]; a traced one is not checked, so `jax.vmap` tries many.
 
     Returns:
@@ -92,19 +91,19 @@ def iou(maps: Array, region: Array, *, threshold: float | Array) -> Array:
     Raises:
       ValueError: if `threshold` or, where its values are known, `region` is outside
         [0, 1].
-      AssertionError: if the shapes differ or are not rank 3.
+      AssertionError: if the shapes differ or are have no axis but B.
 
     Source: the public code of Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023, where a
       constant positive map counts as all ones and an empty union as 0.
     """
     _check_threshold(threshold)
-    maps, region = _wide(maps, region)
+    maps, region, axes = pairing.with_region(maps, region)
     positive = jax.nn.relu(maps)
     marked = ops.min_max_normalise(positive) > threshold
     inside = region > 0.5
-    count = functools.partial(jnp.sum, axis=(1, 2), dtype=maps.dtype)
+    count = functools.partial(jnp.sum, axis=axes, dtype=maps.dtype)
     intersection, union = count(marked & inside), count(marked | inside)
-    defined = _varies(positive) & jnp.any(inside, axis=(1, 2))
+    defined = _varies(positive, axes) & jnp.any(inside, axis=axes)
     return jnp.where(defined, ops.safe_divide(intersection, union), jnp.nan)
 
 
@@ -118,8 +117,8 @@ def explanation_precision_recall(
     do not count. Without negative cells the precision is 1 by construction.
 
     Args:
-      maps: float [B, H, W] in [0, 1], normalised.
-      annotations: int or float [B, H, W], Y of -1, 0 and 1.
+      maps: float [B, ...] in [0, 1], normalised.
+      annotations: int or float [B, ...], Y of -1, 0 and 1.
       threshold: in [0, 1]; a traced one is not checked.
 
     Returns:
@@ -130,19 +129,18 @@ def explanation_precision_recall(
     Raises:
       ValueError: if `threshold` is outside [0, 1], or `annotations` are not -1, 0 or
         1, where they are known.
-      AssertionError: if the shapes differ or are not rank 3.
+      AssertionError: if the shapes differ or are have no axis but B.
 
     Source: the public code of RES (Gao et al., KDD 2022), where 1e-6 in every
       denominator makes undefined values 0.
     """
     _check_threshold(threshold)
-    maps, annotations = _same_shape(maps, annotations)
-    checking.check_signs("annotations", annotations)
+    maps, annotations, axes = pairing.with_signs(maps, annotations)
     marked, evidence = maps > threshold, annotations > 0
-    count = functools.partial(jnp.sum, axis=(1, 2), dtype=maps.dtype)
+    count = functools.partial(jnp.sum, axis=axes, dtype=maps.dtype)
     true_positives = count(marked & evidence)
     false_positives = count(marked & (annotations < 0))
-    positives, varies = count(evidence), _varies(maps)
+    positives, varies = count(evidence), _varies(maps, axes)
     marks = true_positives + false_positives
     quotients = (
         (true_positives, marks, marks > 0),
@@ -157,22 +155,9 @@ def explanation_precision_recall(
     return precision, recall, f1
 
 
-def _varies(maps: Array) -> Array:
+def _varies(maps: Array, axes: tuple[int, ...]) -> Array:
     """Whether each map is not constant, and NaN nowhere."""
-    return jnp.max(maps, axis=(1, 2)) > jnp.min(maps, axis=(1, 2))
-
-
-def _wide(maps: Array, region: Array) -> tuple[Array, Array]:
-    wide = _same_shape(maps, region)
-    checking.check_shares("region", region)
-    return wide
-
-
-def _same_shape(maps: Array, region: Array) -> tuple[Array, Array]:
-    chex.assert_rank([maps, region], 3)
-    chex.assert_equal_shape([maps, region])
-    maps = ops.at_least_float32(maps)
-    return maps, region.astype(maps.dtype)
+    return jnp.max(maps, axis=axes) > jnp.min(maps, axis=axes)
 
 
 def _check_threshold(threshold: float | Array) -> None:

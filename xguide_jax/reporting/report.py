@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import jinja2
 
+from xguide_jax import files
 from xguide_jax.reporting import formatting
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -57,7 +58,8 @@ def write_report(
         undefined=undefined,
     )
     path = pathlib.Path(path)
-    _write_atomically(path, page.encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(path, page.encode())
     return path
 
 
@@ -97,16 +99,3 @@ def _data_uri(caption: str, figure: bytes | str | os.PathLike[str]) -> str:
     if not png.startswith(_PNG_SIGNATURE):
         raise ValueError(f"`figures`[{caption!r}] must be a PNG.")
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
-def _write_atomically(path: pathlib.Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -4,6 +4,7 @@
 it are conveniences.
 """
 
+from xguide_jax import deprecating
 from xguide_jax.training.checkpoint import (
     restore_checkpoint,
     restore_params,
@@ -17,13 +18,6 @@ from xguide_jax.training.heads import (
 )
 from xguide_jax.training.initial import init_train_state
 from xguide_jax.training.locking import LockedError, lock_directory
-from xguide_jax.training.log import (
-    append_record,
-    read_records,
-    truncate_log,
-    write_bytes,
-    write_json,
-)
 from xguide_jax.training.loop import fit
 from xguide_jax.training.objective import (
     Aux,
@@ -41,7 +35,6 @@ __all__ = (
     "Interrupted",
     "LockedError",
     "NonFiniteError",
-    "append_record",
     "data_parallel",
     "fit",
     "guidance_loss",
@@ -52,7 +45,6 @@ __all__ = (
     "make_objective",
     "make_train_step",
     "pad_batch",
-    "read_records",
     "restore_checkpoint",
     "restore_params",
     "save_checkpoint",
@@ -61,7 +53,6 @@ __all__ = (
     "softmax_correct",
     "softmax_cross_entropy",
     "stop_on_signals",
-    "truncate_log",
-    "write_bytes",
-    "write_json",
 )
+
+__getattr__ = deprecating.old_names(__name__)

@@ -59,11 +59,11 @@ def fit(
         with training.lock_directory(folder), training.stop_on_signals() as stop:
             state = training.restore_checkpoint(folder, state, config=config) or state
             begin = int(state.step)
-            training.truncate_log(log, lambda record: record["step"] <= begin)
+            files.truncate_log(log, lambda record: record["step"] <= begin)
             save = functools.partial(training.save_checkpoint, folder, config=config)
             state = training.fit(
                 step, state, batch_at, num_steps=1000, save_every=100, on_save=save,
-                on_log=functools.partial(training.append_record, log), stop=stop,
+                on_log=functools.partial(files.append_record, log), stop=stop,
             )
 
     Args:

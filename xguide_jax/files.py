@@ -1,8 +1,8 @@
-"""Records of a run: one JSON object a line, and whole JSON files, both crash-safe.
+"""Files that a crash leaves whole: bytes, JSON, and the records of a run.
 
-A line counts once its newline is on disk: what a crash left after the last newline is
-ignored, and dropped by the next append. In a run of several processes only one of them
-should write.
+Records are one JSON object a line. A line counts once its newline is on disk: what a
+crash left after the last newline is ignored, and dropped by the next append. In a run
+of several processes only one of them should write.
 """
 
 import json
@@ -87,11 +87,14 @@ def write_bytes(path: Path, content: bytes) -> None:
       path: the file, replaced if it is there; in a directory that exists.
       content: all of it.
     """
-    temporary = f"{os.fspath(path)}.tmp"
-    with open(temporary, "wb") as file:
-        file.write(content)
-        _to_disk(file)
-    os.replace(temporary, path)
+    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            _to_disk(file)
+        os.replace(temporary, path)
+    finally:
+        pathlib.Path(temporary).unlink(missing_ok=True)
     _directory_to_disk(os.path.dirname(os.path.abspath(path)))
 
 

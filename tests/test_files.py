@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xguide_jax import training
+from xguide_jax import files
 
 
 def write(path, *numbers):
     for number in numbers:
-        training.append_record(path, {"step": number})
+        files.append_record(path, {"step": number})
 
 
 def steps(path):
-    return [record["step"] for record in training.read_records(path)]
+    return [record["step"] for record in files.read_records(path)]
 
 
 def test_records_come_back_in_order_one_line_each(tmp_path):
@@ -28,10 +28,10 @@ def test_records_come_back_in_order_one_line_each(tmp_path):
         "of": {"a": [1, (2.5, None)], "text": "line\nbreak \u2028 é"},
         "flag": True,
     }
-    training.append_record(log, record)
+    files.append_record(log, record)
     write(log, 2, 3)
     assert log.read_bytes().count(b"\n") == 3
-    assert training.read_records(str(log)) == [
+    assert files.read_records(str(log)) == [
         {**record, "of": {"a": [1, [2.5, None]], "text": "line\nbreak \u2028 é"}},
         {"step": 2},
         {"step": 3},
@@ -40,8 +40,8 @@ def test_records_come_back_in_order_one_line_each(tmp_path):
 
 def test_a_missing_log_is_empty_and_stays_missing(tmp_path):
     log = tmp_path / "log.jsonl"
-    assert training.read_records(log) == []
-    training.truncate_log(log, lambda record: False)
+    assert files.read_records(log) == []
+    files.truncate_log(log, lambda record: False)
     assert not log.exists()
 
 
@@ -60,8 +60,8 @@ def test_numbers_that_are_not_finite_are_null_in_strict_json(tmp_path):
         "scalar": 3,
         "bool": True,
     }
-    training.append_record(tmp_path / "log", value)
-    training.write_json(tmp_path / "file", value)
+    files.append_record(tmp_path / "log", value)
+    files.write_json(tmp_path / "file", value)
     refuse = lambda name: pytest.fail(f"{name} is not JSON")
     for name in ("log", "file"):
         text = (tmp_path / name).read_text()
@@ -89,7 +89,7 @@ def test_a_last_line_of_zeros_is_ignored_and_dropped_by_truncation(tmp_path):
     write(log, 1)
     log.write_bytes(log.read_bytes() + b"\0\0\0\n")
     assert steps(log) == [1]
-    training.truncate_log(log, lambda record: True)
+    files.truncate_log(log, lambda record: True)
     assert log.read_bytes() == b'{"step": 1}\n'
 
 
@@ -97,15 +97,15 @@ def test_a_broken_line_before_the_last_is_an_error_naming_it(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_bytes(b'{"step": 1}\n{"st\n{"step": 3}\n')
     with pytest.raises(ValueError, match=r"log\.jsonl, line 2: not JSON"):
-        training.read_records(log)
+        files.read_records(log)
     with pytest.raises(ValueError, match=r"log\.jsonl, line 2: not JSON"):
-        training.truncate_log(log, lambda record: True)
+        files.truncate_log(log, lambda record: True)
 
 
 def test_truncation_keeps_the_bytes_of_what_stays(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_bytes(b'{"step":1.0}\n{"step": 2}\n{"step": 3}\n{"st')
-    training.truncate_log(log, lambda record: record["step"] <= 2)
+    files.truncate_log(log, lambda record: record["step"] <= 2)
     assert log.read_bytes() == b'{"step":1.0}\n{"step": 2}\n'
     assert os.listdir(tmp_path) == ["log.jsonl"]
 
@@ -114,7 +114,7 @@ def test_a_log_that_is_right_already_is_not_written(tmp_path, monkeypatch):
     log = tmp_path / "log.jsonl"
     write(log, 1, 2)
     monkeypatch.setattr(os, "replace", lambda *_: pytest.fail("was written"))
-    training.truncate_log(log, lambda record: True)
+    files.truncate_log(log, lambda record: True)
 
 
 def test_a_record_is_on_disk_when_append_returns(tmp_path, monkeypatch):
@@ -127,11 +127,11 @@ def test_a_record_is_on_disk_when_append_returns(tmp_path, monkeypatch):
 
 def test_a_file_is_replaced_whole_and_values_json_lacks_are_refused(tmp_path):
     file = tmp_path / "metrics.json"
-    training.write_json(file, {"accuracy": 0.5})
+    files.write_json(file, {"accuracy": 0.5})
     with pytest.raises(TypeError, match="set is not JSON serializable"):
-        training.write_json(file, {"classes": {1}})
+        files.write_json(file, {"classes": {1}})
     assert json.loads(file.read_text()) == {"accuracy": 0.5}
-    training.write_json(file, [1])
+    files.write_json(file, [1])
     assert json.loads(file.read_text()) == [1]
     assert os.listdir(tmp_path) == ["metrics.json"]
 
@@ -139,6 +139,6 @@ def test_a_file_is_replaced_whole_and_values_json_lacks_are_refused(tmp_path):
 def test_bytes_are_on_disk_before_they_have_their_name(tmp_path, monkeypatch):
     file, seen = tmp_path / "model", []
     monkeypatch.setattr(os, "fsync", lambda _: seen.append(file.exists()))
-    training.write_bytes(file, b"weights")
+    files.write_bytes(file, b"weights")
     assert seen == [False, True]  # the file, then the rename in its folder
     assert file.read_bytes() == b"weights"
