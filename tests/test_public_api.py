@@ -36,7 +36,7 @@ API = {
     ),
     "attributions.integrated_gradients": (
         "predict_fn inputs targets",
-        "baselines num_steps score_fn chunk_size", "chunk_size",
+        "baselines num_points score_fn chunk_size", "chunk_size",
     ),
     "attributions.grad_cam": (
         "head_fn features targets", "score_fn weights", "weights",
@@ -113,33 +113,6 @@ API = {
     "training.sigmoid_cross_entropy": ("output batch", "", ""),
     "training.softmax_correct": ("logits labels", "", ""),
     "training.softmax_cross_entropy": ("output batch", "", ""),
-    "guidance.localisation": (
-        "", "loss explainer layer explain_in", "layer explain_in",
-    ),
-    "guidance.region_contrastive": (
-        "", "loss layer per_box anchor anchor_grad", "layer per_box anchor anchor_grad",
-    ),
-    "guidance.region_consistency": ("", "fill consistency", "consistency"),
-    "guidance.replaced_background_loss": ("", "fill task_loss", "task_loss"),
-    "guidance.right_for_right_reasons": (
-        "", "score_fn explain_in", "score_fn explain_in",
-    ),
-    "guidance.gradia": (
-        "", "layer score_fn frozen_weights explain_in",
-        "layer score_fn frozen_weights explain_in",
-    ),
-    "guidance.haics": (
-        "", "layer score_fn frozen_weights explain_in",
-        "layer score_fn frozen_weights explain_in",
-    ),
-    "guidance.res_gaussian": (
-        "", "slack layer score_fn frozen_weights explain_in",
-        "layer score_fn frozen_weights explain_in",
-    ),
-    "guidance.res_learned": (
-        "", "slack kernel_size stride layer score_fn frozen_weights explain_in",
-        "kernel_size stride layer score_fn frozen_weights explain_in",
-    ),
     "guidance.saliency_guided_published": (
         "", "images mask_fraction", "mask_fraction",
     ),
@@ -184,6 +157,55 @@ API = {
     "evaluation.summarise_pair": ("first second", "", ""),
     "evaluation.t_interval": ("values", "confidence", "confidence"),
     "evaluation.top_class": ("logits", "", ""),
+    "guidance.localisation": ("", "loss explain", ""),
+    "guidance.region_contrastive": (
+        "", "loss layer per_box anchor anchor_grad whole_batch",
+        "layer per_box anchor anchor_grad whole_batch",
+    ),
+    "guidance.region_consistency": (
+        "", "fill layer inside_share consistency", "layer inside_share consistency",
+    ),
+    "guidance.replaced_background_loss": (
+        "", "fill layer inside_share task_loss", "layer inside_share task_loss",
+    ),
+    "guidance.right_for_right_reasons": ("", "explain", "explain"),
+    "guidance.gradia": ("", "explain", "explain"),
+    "guidance.haics": ("", "explain inside_share", "explain inside_share"),
+    "guidance.res_gaussian": (
+        "", "slack explain inside_share", "explain inside_share",
+    ),
+    "guidance.res_learned": (
+        "", "slack kernel_size stride explain inside_share",
+        "kernel_size stride explain inside_share",
+    ),
+    "guidance.explain": (
+        "explainer", "layer explain_in normalise", "layer explain_in normalise",
+    ),
+    "guidance.normalised_cam": (
+        "", "layer score_fn frozen_weights explain_in epsilon",
+        "layer score_fn frozen_weights explain_in epsilon",
+    ),
+    "guidance.frozen_grad_cam": (
+        "head_fn features targets", "score_fn signed", "signed",
+    ),
+    "guidance.annotations_of": ("batch", "", ""),
+    "guidance.boxes_of": ("batch", "", ""),
+    "guidance.present": ("batch", "", ""),
+    "guidance.region_of": ("batch", "", ""),
+    "guidance.targets_of": ("batch", "", ""),
+    "guidance.region_fill": ("fill", "", ""),
+    "guidance.other_backgrounds": (
+        "key inputs", "region present axis_name", "present axis_name",
+    ),
+    "ops.keyed": ("rank", "", ""),
+    "ops.random_rank": ("attributions", "key", ""),
+    "ops.batch_size": ("batch", "", ""),
+    "ops.barriered_sum": ("part values", "count chunk_size", "chunk_size"),
+    "files.append_record": ("path record", "", ""),
+    "files.read_records": ("path", "", ""),
+    "files.truncate_log": ("path keep", "", ""),
+    "files.write_bytes": ("path content", "", ""),
+    "files.write_json": ("path value", "", ""),
     "testing.check_apply_fn": (
         "apply_fn params model_state inputs", "skips modes_differ",
         "skips modes_differ",
@@ -331,7 +353,13 @@ DEFAULTS = {
     "losses.region_contrastive_batch": {"where": None},
     "guidance.saliency_guided": {"explain_in": "eval", "frozen_teacher": False},
     "guidance.saliency_guided_published": {"mask_fraction": 0.5},
-    "guidance.localisation": {"layer": None, "explain_in": "eval"},
+    "guidance.explain": {"layer": None, "explain_in": "eval", "normalise": None},
+    "guidance.haics": {"explain": None, "inside_share": 0.0},
+    "guidance.normalised_cam": {
+        "layer": "features", "frozen_weights": True, "explain_in": "eval",
+        "epsilon": 0.0,
+    },
+    "guidance.region_consistency": {"layer": None, "inside_share": 0.0},
     "guidance.region_contrastive": {
         "layer": "features", "per_box": False, "anchor": "image", "anchor_grad": True,
     },

@@ -21,7 +21,7 @@ EXPLAINERS = {
     ),
     "integrated_gradients": functools.partial(
         attributions.integrated_gradients,
-        baselines=0.0, num_steps=2, score_fn=attributions.target_log_probability,
+        baselines=0.0, num_points=2, score_fn=attributions.target_log_probability,
     ),
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from typing import Any
 
 # Old name: new name, both as code outside writes them after `xguide_jax.`.
 NAMES = {
+    "guidance.annotated": "guidance.reading",
     "losses.imputation_l1": "losses.region_l1",
     "training.append_record": "files.append_record",
     "training.read_records": "files.read_records",
@@ -36,10 +37,9 @@ def old_names(module: str) -> Callable[[str], Any]:
         if old not in NAMES:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         new = NAMES[old]
-        _warn(f"`{old}` is now `{new}`")
+        warn(f"`{old}` is now `{new}`")
         place, _, attribute = f"xguide_jax.{new}".rpartition(".")
-        found = importlib.import_module(place)
-        return getattr(found, attribute)
+        return getattr(importlib.import_module(place), attribute)
 
     return find
 
@@ -65,7 +65,7 @@ def old_keywords(
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             given = {name: kwargs.pop(name) for name in names if name in kwargs}
             if given:
-                _warn(
+                warn(
                     f"`{function.__name__}` no longer takes {sorted(given)}: give "
                     f"`{instead}` instead"
                 )
@@ -83,6 +83,12 @@ def old_keywords(
     return decorate
 
 
-def _warn(change: str) -> None:
+def warn(change: str, *, stacklevel: int = 3) -> None:
+    """Warns that an old way goes.
+
+    Args:
+      change: what is written instead, one sentence without its full stop.
+      stacklevel: as of `warnings.warn`, seen from here.
+    """
     message = f"{change}; the old way goes with the next release."
-    warnings.warn(message, DeprecationWarning, stacklevel=3)
+    warnings.warn(message, DeprecationWarning, stacklevel=stacklevel)

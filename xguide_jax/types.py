@@ -6,7 +6,7 @@ features, `N` boxes an image.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 
@@ -33,11 +33,14 @@ ScoreFn = Callable[[Array, Array], Array]
 # function and the point are a network and its inputs, or a head and its features.
 Explainer = Callable[[PredictFn, Array, Array], Array]
 
+# The scores that a task loss is known to be minus of: log softmax(logits)[label].
+TaskScore = Literal["log_probability"]
+
 # (key or keys [B], inputs [B, ...]) -> replacement values, shaped like inputs.
 FillFn = Callable[[PRNGKey, Array], Array]
 
 # attributions -> scores broadcastable to inputs; low scores are masked first.
-# A rank that needs randomness also takes a keyword `key`.
+# A rank that needs randomness takes a keyword `key` and is marked by `ops.keyed`.
 RankFn = Callable[..., Array]
 
 
@@ -108,8 +111,8 @@ class StepContext(NamedTuple):
       key: [B], one key an example, a function of its place in the whole batch; so a
         term's noise does not depend on how many devices share the batch.
       axis_name: the mapped axis the batch is sharded over, or None.
-      task_score: the score of which the task loss of an example is minus the value at
-        its label, or None where that is not known: only of this score is
+      task_score: the name of the score of which the task loss of an example is minus
+        the value at its label, or None where that is not known: only of this score is
         `task_input_gradient` the explanation, up to a factor.
     """
 
@@ -120,7 +123,7 @@ class StepContext(NamedTuple):
     step: Array
     key: PRNGKey
     axis_name: str | None
-    task_score: ScoreFn | None = None
+    task_score: TaskScore | None = None
 
 
 # (context) -> the maps [B, ...] that a term is about; `guidance.explain` makes them.

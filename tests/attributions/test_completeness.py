@@ -60,7 +60,7 @@ class CompletenessTest(chex.TestCase):
         arguments = (predict, INPUTS, TARGETS)
         score_fn = attributions.target_logit
         values = attributions.integrated_gradients(
-            *arguments, baselines=0.0, num_steps=1, score_fn=score_fn
+            *arguments, baselines=0.0, num_points=1, score_fn=score_fn
         )  # the midpoint rule is exact for a quadratic
         np.testing.assert_allclose(gap(values, baselines=0.0), [0, 0], atol=1e-6)
         # Against (1, 1) the target is smaller by f(1, 1) − f(0, 0) = 1.

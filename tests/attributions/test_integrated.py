@@ -40,7 +40,7 @@ def explain(params, inputs, *, baselines=BASELINES, targets=TARGETS, **settings)
         targets,
         baselines=baselines,
         score_fn=attributions.target_logit,
-        **{"num_steps": 5, **settings},
+        **{"num_points": 5, **settings},
     )
 
 
@@ -51,13 +51,13 @@ class IntegratedGradientsTest(chex.TestCase):
         # one midpoint 2: 2 · 3 · 2² = 24; the integral itself is 27 − 1 = 26
         (1, 24.0),
     )
-    def test_midpoint_rule_on_a_cubic_by_hand(self, num_steps, expected):
+    def test_midpoint_rule_on_a_cubic_by_hand(self, num_points, expected):
         actual = attributions.integrated_gradients(
             cubic,
             jnp.full((2, 1), 3.0),
             np.array([0, 1]),
             baselines=1.0,
-            num_steps=num_steps,
+            num_points=num_points,
             score_fn=attributions.target_logit,
         )
         np.testing.assert_allclose(actual, [[expected], [-expected]], rtol=1e-6)
@@ -66,20 +66,20 @@ class IntegratedGradientsTest(chex.TestCase):
         arguments = (lambda x: x @ PARAMS["first"] + 7.0, INPUTS, TARGETS)
         settings = {"score_fn": attributions.target_logit}
         expected = attributions.gradient_x_input(*arguments, **settings)
-        for num_steps in (1, 4):
+        for num_points in (1, 4):
             actual = attributions.integrated_gradients(
-                *arguments, baselines=0.0, num_steps=num_steps, **settings
+                *arguments, baselines=0.0, num_points=num_points, **settings
             )
             np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
     def test_sum_tends_to_the_change_of_the_score(self):
         gaps = []
-        for num_steps in (1, 8, 64):
+        for num_points in (1, 8, 64):
             gap = attributions.completeness_gap(
                 functools.partial(network, PARAMS),
                 INPUTS,
                 TARGETS,
-                explain(PARAMS, INPUTS, num_steps=num_steps, chunk_size=num_steps),
+                explain(PARAMS, INPUTS, num_points=num_points, chunk_size=num_points),
                 baselines=BASELINES,
                 score_fn=attributions.target_logit,
             )
@@ -117,7 +117,7 @@ class IntegratedGradientsTest(chex.TestCase):
             INPUTS,
             TARGETS,
             baselines=BASELINES,
-            num_steps=5,
+            num_points=5,
             score_fn=attributions.target_logit,
             chunk_size=chunk_size,
         )
@@ -155,7 +155,7 @@ class IntegratedGradientsTest(chex.TestCase):
             jnp.ones((1, 1), jnp.bfloat16),
             np.array([0]),
             baselines=0.0,
-            num_steps=6,
+            num_points=6,
             score_fn=attributions.target_logit,
         )
         chex.assert_type(actual, jnp.float32)
@@ -181,22 +181,24 @@ class IntegratedGradientsTest(chex.TestCase):
                 .temp_size_in_bytes
             )
 
-        short = temporary_bytes(num_steps=4, chunk_size=1)
-        long = temporary_bytes(num_steps=16, chunk_size=1)
-        whole = temporary_bytes(num_steps=16, chunk_size=16)
+        short = temporary_bytes(num_points=4, chunk_size=1)
+        long = temporary_bytes(num_points=16, chunk_size=1)
+        whole = temporary_bytes(num_points=16, chunk_size=16)
         self.assertLess(long, 1.5 * short)
         self.assertGreater(whole, 4 * long)
 
     def test_values_out_of_range_are_refused(self):
-        with pytest.raises(ValueError, match=r"`num_steps` \(=0\) must be at least 1"):
-            explain(PARAMS, INPUTS, num_steps=0)
+        with pytest.raises(ValueError, match=r"`num_points` \(=0\) must be at least 1"):
+            explain(PARAMS, INPUTS, num_points=0)
         with pytest.raises(ValueError, match=r"`chunk_size` \(=0\) must be at least"):
             explain(PARAMS, INPUTS, chunk_size=0)
         for wrong in (2.5, None, np.ones(2, int)):
-            with pytest.raises(ValueError, match=r"`num_steps` \(=.*\) must be a whol"):
-                explain(PARAMS, INPUTS, num_steps=wrong)
-        traced = jax.jit(lambda n: explain(PARAMS, INPUTS, num_steps=n))
-        with pytest.raises(ValueError, match=r"`num_steps` .* function is traced, s"):
+            with pytest.raises(
+                ValueError, match=r"`num_points` \(=.*\) must be a whol"
+            ):
+                explain(PARAMS, INPUTS, num_points=wrong)
+        traced = jax.jit(lambda n: explain(PARAMS, INPUTS, num_points=n))
+        with pytest.raises(ValueError, match=r"`num_points` .* function is traced, s"):
             traced(3)
         with pytest.raises(ValueError, match="must not be the inputs themselves"):
             jax.jit(lambda x: explain(PARAMS, x, baselines=x))(INPUTS)
@@ -219,7 +221,7 @@ def test_derivatives_in_parameters_inputs_and_baselines_are_right(x64, chunk_siz
             inputs,
             baselines=baselines,
             targets=TARGETS[:2],
-            num_steps=3,
+            num_points=3,
             chunk_size=chunk_size,
         )
 

@@ -91,7 +91,7 @@ class SplitAtTest(chex.TestCase):
         )
         shared = {"baselines": -1.0, "score_fn": target_logit}
         values = attributions.integrated_gradients(
-            head_fn, features, TARGETS, num_steps=64, chunk_size=64, **shared
+            head_fn, features, TARGETS, num_points=64, chunk_size=64, **shared
         )
         gap = attributions.completeness_gap(
             head_fn, features, TARGETS, values, **shared
@@ -100,7 +100,7 @@ class SplitAtTest(chex.TestCase):
         np.testing.assert_allclose(gap, 0, atol=2e-3)
 
     def test_a_point_on_the_path_costs_the_head_only(self):
-        def layer_map(num_steps, inputs):
+        def layer_map(num_points, inputs):
             head_fn, features = attributions.split_at(
                 forward_of(PARAMS), inputs, "features"
             )
@@ -109,7 +109,7 @@ class SplitAtTest(chex.TestCase):
                 features,
                 TARGETS,
                 baselines=-1.0,
-                num_steps=num_steps,
+                num_points=num_points,
                 score_fn=target_logit,
             )
 

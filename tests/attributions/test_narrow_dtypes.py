@@ -80,7 +80,7 @@ def test_integrated_gradients_multiply_in_float32(dtype, chunk_size):
     inputs = jnp.full((1, 2), 320, dtype)
     maps = attributions.integrated_gradients(
         linear(320), inputs, TARGET,
-        baselines=0.0, num_steps=4, score_fn=score_fn, chunk_size=chunk_size,
+        baselines=0.0, num_points=4, score_fn=score_fn, chunk_size=chunk_size,
     )  # fmt: skip
     assert maps.dtype == jnp.float32
     np.testing.assert_array_equal(maps, [[102_400, 102_400]])
@@ -90,7 +90,7 @@ def test_the_path_between_far_points_stays_finite():
     """x − b = 80,000 is no number of float16, though every point between is one."""
     maps = attributions.integrated_gradients(
         linear(0.25), jnp.full((1, 1), 40_000, jnp.float16), TARGET,
-        baselines=-40_000.0, num_steps=2, score_fn=score_fn,
+        baselines=-40_000.0, num_points=2, score_fn=score_fn,
     )  # fmt: skip
     np.testing.assert_array_equal(maps, [[20_000]])
 
@@ -109,7 +109,7 @@ def test_points_of_a_path_are_placed_in_float32():
         return square(x)
 
     maps = attributions.integrated_gradients(
-        recording, inputs, TARGET, baselines=0.0, num_steps=100, score_fn=score_fn
+        recording, inputs, TARGET, baselines=0.0, num_points=100, score_fn=score_fn
     )
     exact = 256 * (np.arange(100) + 0.5) / 100
     rounded = jnp.asarray(exact, jnp.bfloat16).astype(jnp.float32)
@@ -176,7 +176,7 @@ EXPLAINERS = {
     ),
     "integrated_gradients": functools.partial(
         attributions.integrated_gradients,
-        score_fn=score_fn, baselines=0.0, num_steps=2,
+        score_fn=score_fn, baselines=0.0, num_points=2,
     ),
     "smooth_grad": functools.partial(
         attributions.smooth_grad, CAM, key=jax.random.key(0), sigma=0.1, num_samples=2

@@ -61,7 +61,7 @@ def normalised(loss):
     ],
 )
 def test_the_worked_map(loss, explainer, expected, x64):
-    value, _ = worked(loss=loss, explainer=explainer, layer="features")
+    value, _ = worked(loss=loss, explain=guidance.explain(explainer, layer="features"))
     np.testing.assert_allclose(value, expected, atol=1e-12)
 
 
@@ -79,7 +79,9 @@ def test_the_region_is_averaged_onto_the_map_and_reaches_the_right_rows(x64):
     strided = lambda params, state, inputs, **options: region_cases.linear_network(
         params, state, inputs[:, ::2, ::2], **options
     )
-    term = guidance.localisation(loss=losses.energy, explainer=CAM, layer="features")
+    term = guidance.localisation(
+        loss=losses.energy, explain=guidance.explain(CAM, layer="features")
+    )
     # Positive 2 + 1 + 1, inside 2 + 1 / 2.
     value, _ = value_of(term, (strided, PARAMS, ()), batch)
     np.testing.assert_allclose(value, 1 - 2.5 / 4, atol=1e-12)
@@ -92,7 +94,9 @@ def test_attributions_of_inputs_are_summed_over_the_channels(x64):
     batch = {**WORKED, "inputs": inputs}
     term = guidance.localisation(
         loss=losses.energy,
-        explainer=functools.partial(attributions.gradient_x_input, **TARGET),
+        explain=guidance.explain(
+            functools.partial(attributions.gradient_x_input, **TARGET)
+        ),
     )
     value, _ = value_of(term, (region_cases.linear_network, params, ()), batch)
     # A = MAP - MAP^T = [[0, -2], [2, 0]]: all that is positive is on the left.
@@ -125,7 +129,8 @@ def test_frozen_and_live_weights_have_one_value_and_two_gradients():
     found = [
         value_of(
             guidance.localisation(
-                loss=losses.energy, explainer=explainer, layer="features"
+                loss=losses.energy,
+                explain=guidance.explain(explainer, layer="features"),
             ),
             network,
             batch,
@@ -166,9 +171,9 @@ def test_each_pass_runs_in_its_mode(layer, explain_in):
 
     term = guidance.localisation(
         loss=losses.energy,
-        explainer=GRADIENT if layer is None else CAM,
-        layer=layer,
-        explain_in=explain_in,
+        explain=guidance.explain(
+            GRADIENT if layer is None else CAM, layer=layer, explain_in=explain_in
+        ),
     )
     batch = testing.example_batch(jax.random.key(1))
     jax.eval_shape(functools.partial(value_of, term, (spying, params, ())), batch)
@@ -183,7 +188,9 @@ def test_each_pass_runs_in_its_mode(layer, explain_in):
 def test_no_gradient_reaches_the_region_and_none_comes_of_rows_without():
     apply_fn, params, _ = testing.smooth_network(jax.random.key(0))
     batch = testing.example_batch(jax.random.key(1))
-    term = guidance.localisation(loss=losses.energy, explainer=CAM, layer="features")
+    term = guidance.localisation(
+        loss=losses.energy, explain=guidance.explain(CAM, layer="features")
+    )
 
     @jax.jit
     @functools.partial(jax.grad, argnums=(0, 1))
@@ -203,9 +210,13 @@ def test_no_gradient_reaches_the_region_and_none_comes_of_rows_without():
 def test_what_cannot_be_is_refused():
     message = r"^`explain_in` \(='test'\) must be 'eval' or 'train'\.$"
     with pytest.raises(ValueError, match=message):
-        guidance.localisation(loss=losses.energy, explainer=CAM, explain_in="test")
+        guidance.localisation(
+            loss=losses.energy, explain=guidance.explain(CAM, explain_in="test")
+        )
     with pytest.raises(ValueError, match=r"^`name` \(='conv5'\) must be an activation"):
-        worked(loss=losses.energy, explainer=CAM, layer="conv5")
+        worked(loss=losses.energy, explain=guidance.explain(CAM, layer="conv5"))
     batch = {name: leaf for name, leaf in WORKED.items() if name != "region"}
     with pytest.raises(ValueError, match=r"^a batch needs 'region' or 'boxes' with"):
-        worked(batch, loss=losses.energy, explainer=CAM, layer="features")
+        worked(
+            batch, loss=losses.energy, explain=guidance.explain(CAM, layer="features")
+        )

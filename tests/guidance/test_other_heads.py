@@ -52,7 +52,11 @@ def terms(score_fn, consistency):
         mask_fraction=0.5, fill=ZEROS, rank_fn=ops.mean_magnitude, score_fn=score_fn,
         consistency=consistency,
     )  # fmt: skip
-    return guidance.right_for_right_reasons(score_fn=score_fn), saliency_guided
+    return guidance.right_for_right_reasons(
+        explain=guidance.explain(
+            functools.partial(attributions.input_gradient, score_fn=score_fn)
+        )
+    ), saliency_guided
 
 
 @pytest.mark.parametrize(
@@ -161,7 +165,13 @@ def test_a_regression_is_guided_in_its_own_units():
     np.testing.assert_allclose(loss, 1.0, rtol=1e-6)
     np.testing.assert_allclose(gradient, [[2.0], [0.0]], rtol=1e-6)
     # Right reasons: only pixel 2 counts, whose gradient is 2.
-    term = guidance.right_for_right_reasons(score_fn=attributions.regression_output)
+    term = guidance.right_for_right_reasons(
+        explain=guidance.explain(
+            functools.partial(
+                attributions.input_gradient, score_fn=attributions.regression_output
+            )
+        )
+    )
     batch["region"] = jnp.array([[[1.0, 0.0]]])
     loss, gradient = guide(term, linear, jnp.array([[1.0], [2.0]]), batch)
     np.testing.assert_allclose(loss, 4.0, rtol=1e-6)

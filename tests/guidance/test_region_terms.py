@@ -37,12 +37,13 @@ TERMS = {
         fill=functools.partial(ops.uniform_range_fill, axes=(1, 2))
     ),
     "energy": guidance.localisation(
-        loss=losses.energy, explainer=CAM, layer="features"
+        loss=losses.energy, explain=guidance.explain(CAM, layer="features")
     ),
     "reasons_published": guidance.right_for_right_reasons_published(),
     "summed": guidance.summed(
         guidance.localisation(
-            loss=losses.outside_energy, explainer=FROZEN_CAM, layer="features"
+            loss=losses.outside_energy,
+            explain=guidance.explain(FROZEN_CAM, layer="features"),
         )
     ),
 }
@@ -106,12 +107,16 @@ def test_devices_agree_about_terms_at_once_on_sparse_annotations(x64):
 # What may blow up: maps of 0, and divisions by an empty region or background.
 FRAGILE = {
     **TERMS,
-    "energy_of_gradient": guidance.localisation(loss=losses.energy, explainer=GRADIENT),
+    "energy_of_gradient": guidance.localisation(
+        loss=losses.energy, explain=guidance.explain(GRADIENT)
+    ),
     "l1": guidance.localisation(
-        loss=on_normalised(losses.region_l1), explainer=CAM, layer="features"
+        loss=on_normalised(losses.region_l1),
+        explain=guidance.explain(CAM, layer="features"),
     ),
     "cross_entropy": guidance.localisation(
-        loss=on_normalised(losses.pixel_cross_entropy), explainer=CAM, layer="features"
+        loss=on_normalised(losses.pixel_cross_entropy),
+        explain=guidance.explain(CAM, layer="features"),
     ),
 }
 

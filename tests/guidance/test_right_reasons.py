@@ -50,7 +50,13 @@ def test_other_scores_are_explained_at_the_labels_of_all_channels(x64):
         "labels": np.array([0, 1]),
         "region": np.array([[[1.0, 0.0]], [[0.5, 0.0]]]),
     }
-    term = guidance.right_for_right_reasons(score_fn=attributions.target_logit)
+    term = guidance.right_for_right_reasons(
+        explain=guidance.explain(
+            functools.partial(
+                attributions.input_gradient, score_fn=attributions.target_logit
+            )
+        )
+    )
     value, _ = value_and_gradient(term, params, batch)
     # First: pixel 2, 1² + 3². Second: (2² + 4²)(0.5² + 1²).
     np.testing.assert_allclose(value, (10 + 25) / 2, rtol=1e-12)
@@ -94,7 +100,14 @@ def test_each_pass_runs_in_its_mode(smooth, explain_in):
         modes.append((train, key is not None))
         return apply_fn(params, model_state, inputs, train=train)
 
-    term = guidance.right_for_right_reasons(explain_in=explain_in)
+    term = guidance.right_for_right_reasons(
+        explain=guidance.explain(
+            functools.partial(
+                attributions.input_gradient, score_fn=attributions.sum_log_probabilities
+            ),
+            explain_in=explain_in,
+        )
+    )
     run = functools.partial(value_and_gradient, term, network=spying)
     jax.eval_shape(run, params, batch)
     assert modes == [(True, True), (explain_in == "train",) * 2]
@@ -114,7 +127,15 @@ def test_the_published_mean_is_over_all_examples(smooth):
 def test_an_unknown_mode_is_refused():
     message = r"^`explain_in` \(='test'\) must be 'eval' or 'train'\.$"
     with pytest.raises(ValueError, match=message):
-        guidance.right_for_right_reasons(explain_in="test")
+        guidance.right_for_right_reasons(
+            explain=guidance.explain(
+                functools.partial(
+                    attributions.input_gradient,
+                    score_fn=attributions.sum_log_probabilities,
+                ),
+                explain_in="test",
+            )
+        )
 
 
 def test_a_missing_region_is_named(smooth):

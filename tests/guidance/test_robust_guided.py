@@ -165,7 +165,10 @@ def test_the_worked_example_of_the_robust_error(x64):
 @pytest.mark.parametrize("name", sorted(BUILDERS))
 def test_frozen_weights_change_the_gradient_and_not_the_value(name):
     batch, params = oracle.uneven_batch(), oracle.network_params()
-    frozen, live = BUILDERS[name](), BUILDERS[name](frozen_weights=False)
+    frozen, live = (
+        BUILDERS[name](),
+        BUILDERS[name](explain=guidance.normalised_cam(frozen_weights=False)),
+    )
     guidance_params = oracle.init_params({name: frozen}, batch)
     run = lambda term: jax.jit(functools.partial(oracle.guide, {name: term}))(
         params, guidance_params, batch
@@ -248,7 +251,9 @@ def test_devices_agree_about_four_terms_with_a_tenth_annotated(x64):
     terms = {
         "gradia": guidance.gradia(),
         "haics_published": guidance.haics_published(),
-        "gaussian": guidance.res_gaussian(slack=0.0, explain_in="train"),
+        "gaussian": guidance.res_gaussian(
+            slack=0.0, explain=guidance.normalised_cam(explain_in="train")
+        ),
         "learned": BUILDERS["res_learned"](),
     }
     one, metrics = stepped(terms, axis_name=None)
@@ -261,7 +266,9 @@ def test_devices_agree_about_four_terms_with_a_tenth_annotated(x64):
 
 ALL_TERMS = {
     **{name: build() for name, build in BUILDERS.items()},
-    "live": guidance.res_gaussian(slack=0.0, frozen_weights=False),
+    "live": guidance.res_gaussian(
+        slack=0.0, explain=guidance.normalised_cam(frozen_weights=False)
+    ),
     "haics_published": guidance.haics_published(),
     "gaussian_published": guidance.res_gaussian_published(),
     "learned_published": guidance.res_learned_published(kernel_size=4, stride=2),
@@ -324,7 +331,10 @@ def test_any_annotation_and_any_map_give_finite_gradients(
 
 def test_the_mode_of_the_explained_pass():
     """'eval' reads running statistics and no other row, 'train' the whole batch."""
-    terms = {mode: guidance.gradia(explain_in=mode) for mode in ("eval", "train")}
+    terms = {
+        mode: guidance.gradia(explain=guidance.normalised_cam(explain_in=mode))
+        for mode in ("eval", "train")
+    }
     apply_fn, params, statistics = testing.smooth_network(
         jax.random.key(0), batch_norm=True
     )
@@ -353,7 +363,9 @@ def test_the_explained_score_is_a_choice():
     batch, params = oracle.uneven_batch(), oracle.network_params()
     terms = {
         "logit": guidance.gradia(),
-        "all": guidance.gradia(score_fn=attributions.sum_log_probabilities),
+        "all": guidance.gradia(
+            explain=guidance.normalised_cam(score_fn=attributions.sum_log_probabilities)
+        ),
     }
     run = jax.jit(lambda batch: oracle.guide(terms, params, {}, batch)[0])
     metrics = run(batch)
@@ -388,7 +400,7 @@ def test_a_negative_slack_is_refused(build, slack):
 def test_an_unknown_mode_is_refused(name):
     message = r"`explain_in` \(='test'\) must be 'eval' or 'train'\."
     with pytest.raises(ValueError, match=message):
-        BUILDERS[name](explain_in="test")
+        BUILDERS[name](explain=guidance.normalised_cam(explain_in="test"))
 
 
 @pytest.mark.parametrize("stride", [0, 65])

@@ -9,7 +9,7 @@ import pytest
 import robust_oracle as oracle
 
 from xguide_jax import guidance, testing
-from xguide_jax.guidance import robust_published
+from xguide_jax.guidance.published import robust
 
 TERMS = {
     "gaussian": guidance.res_gaussian_published(),
@@ -74,9 +74,7 @@ def test_the_worked_example_of_haics(monkeypatch, x64):
     # one between its own minimum and maximum has a cell at 0 and one at 1.
     maps = jnp.array([[[0.9, 0.2], [0.6, 0.4]]])
     signs = jnp.array([[[1, -1], [1, 0]]])
-    monkeypatch.setattr(
-        robust_published, "_published_cam", lambda layer: lambda context: maps
-    )
+    monkeypatch.setattr(robust, "_published_cam", lambda layer: lambda context: maps)
     batch = {
         "inputs": jnp.zeros((1, 4, 4, 2)),
         "labels": jnp.array([0]),

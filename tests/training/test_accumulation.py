@@ -252,10 +252,12 @@ def energy_on_a_network():
     }
     term = guidance.localisation(
         loss=losses.energy,
-        explainer=functools.partial(
-            attributions.grad_cam, score_fn=attributions.target_logit
+        explain=guidance.explain(
+            functools.partial(
+                attributions.grad_cam, score_fn=attributions.target_logit
+            ),
+            layer="features",
         ),
-        layer="features",
     )
     return models.linen_apply_fn(module), params, state, {"energy": term}, batch
 

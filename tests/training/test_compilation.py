@@ -155,11 +155,13 @@ def test_a_late_layer_of_the_clean_pass_is_explained_for_the_cost_of_the_head(
     apply_fn = models.linen_apply_fn(module)
     term = guidance.localisation(
         loss=losses.energy,
-        explainer=functools.partial(
-            attributions.grad_cam, score_fn=attributions.centred_logit
+        explain=guidance.explain(
+            functools.partial(
+                attributions.grad_cam, score_fn=attributions.centred_logit
+            ),
+            layer="features",
+            explain_in=explain_in,
         ),
-        layer="features",
-        explain_in=explain_in,
     )
 
     def cost(terms):

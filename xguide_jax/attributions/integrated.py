@@ -11,19 +11,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xguide_jax import ops
+from xguide_jax import deprecating, ops
 from xguide_jax.attributions import gradients
 from xguide_jax.ops import checking
 from xguide_jax.types import Array, PredictFn, ScoreFn
 
 
+@deprecating.old_keywords(
+    ("num_steps",),
+    instead="num_points",
+    lift=lambda num_steps: {"num_points": num_steps},
+)
 def integrated_gradients(
     predict_fn: PredictFn,
     inputs: Array,
     targets: Array,
     *,
     baselines: Array | float,
-    num_steps: int,
+    num_points: int,
     score_fn: ScoreFn,
     chunk_size: int | None = None,
 ) -> Array:
@@ -35,7 +40,7 @@ def integrated_gradients(
 
     `predict_fn` sees arrays shaped and typed like `inputs` only: the points of a chunk
     come by `vmap`, and are placed in float32 or wider before they are rounded. Memory
-    grows with `chunk_size` and compile time with `num_steps / chunk_size`, with the
+    grows with `chunk_size` and compile time with `num_points / chunk_size`, with the
     exceptions named at `ops.barriered_sum`. Differentiable again, in the inputs, the
     baselines and the parameters; jvp and vmap work.
 
@@ -44,7 +49,7 @@ def integrated_gradients(
       inputs: float [B, ...].
       targets: integer [B], the classes explained.
       baselines: float, broadcastable to the shape of `inputs`, in the same units.
-      num_steps: N, the number of points on the path, at least 1; static.
+      num_points: N, how many points on the path, at least 1; static.
       score_fn: (logits, targets) -> [B]; see `scores`.
       chunk_size: points evaluated at once, at least 1. None is 1, which needs the
         least memory; an accelerator that one batch does not fill wants more.
@@ -55,14 +60,14 @@ def integrated_gradients(
 
     Raises:
       AssertionError: as `input_gradient`.
-      ValueError: if `num_steps` or `chunk_size` is less than 1 or traced, or if the
+      ValueError: if `num_points` or `chunk_size` is less than 1 or traced, or if the
         baselines do not broadcast to the inputs or are the inputs themselves.
 
     Source: Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", ICML
       2017; here with the midpoint rule. On ReLU networks the error falls like 1/N, and
       the left end of each step, a common default, is the worst choice.
     """
-    num_steps = checking.checked_count("num_steps", num_steps)
+    num_points = checking.checked_count("num_points", num_points)
     chunk_size = checking.checked_count(
         "chunk_size", 1 if chunk_size is None else chunk_size
     )
@@ -75,7 +80,7 @@ def integrated_gradients(
     gradient = functools.partial(
         gradients.input_gradient, predict_fn, targets=targets, score_fn=score_fn
     )
-    positions = (np.arange(num_steps) + 0.5) / num_steps
+    positions = (np.arange(num_points) + 0.5) / num_points
 
     def chunk_sum(values: Array, numbers: np.ndarray) -> Array:
         values = ops.at_least_float32(values)
@@ -89,8 +94,10 @@ def integrated_gradients(
             return gradient_at(chunk_positions[0])
         return jnp.sum(jax.vmap(gradient_at)(chunk_positions), axis=0)
 
-    total = ops.barriered_sum(chunk_sum, inputs, count=num_steps, chunk_size=chunk_size)
-    mean_gradient = jnp.asarray(total / num_steps, baselines.dtype)
+    total = ops.barriered_sum(
+        chunk_sum, inputs, count=num_points, chunk_size=chunk_size
+    )
+    mean_gradient = jnp.asarray(total / num_points, baselines.dtype)
     return (ops.at_least_float32(inputs) - baselines) * mean_gradient
 
 

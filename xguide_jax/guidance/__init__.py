@@ -2,21 +2,47 @@
 
 A builder takes hyper-parameters and returns a `types.GuidanceTerm`; a training
 objective is a plain dict of them. What is constant in a method is decided here.
+
+Terms that read a map take `explain`, which says which map and where: `explain` makes
+it of any explainer at any layer. What a batch holds they read by `region_of`,
+`annotations_of`, `targets_of` and `present`; terms of your own can do the same.
+`published` has the presets of published code.
 """
 
-from xguide_jax.guidance.base import every_k_steps, no_variables, scale, stateless
-from xguide_jax.guidance.localisation import frozen_grad_cam, localisation
-from xguide_jax.guidance.published import (
-    right_for_right_reasons_published,
-    saliency_guided_published,
+from xguide_jax import deprecating
+from xguide_jax.guidance.base import (
+    every_k_steps,
+    no_variables,
+    scale,
+    stateless,
     summed,
 )
+from xguide_jax.guidance.explaining import explain, frozen_grad_cam, normalised_cam
+from xguide_jax.guidance.localisation import localisation
+from xguide_jax.guidance.published import (
+    haics_published,
+    res_gaussian_published,
+    res_learned_published,
+    right_for_right_reasons_published,
+    saliency_guided_published,
+)
+from xguide_jax.guidance.reading import (
+    annotations_of,
+    boxes_of,
+    present,
+    region_of,
+    targets_of,
+)
 from xguide_jax.guidance.region_consistency import (
-    other_backgrounds,
     region_consistency,
     replaced_background_loss,
 )
 from xguide_jax.guidance.region_contrast import region_contrastive
+from xguide_jax.guidance.region_fills import (
+    RegionFill,
+    other_backgrounds,
+    region_fill,
+)
 from xguide_jax.guidance.right_reasons import right_for_right_reasons
 from xguide_jax.guidance.robust_guided import (
     gradia,
@@ -24,24 +50,27 @@ from xguide_jax.guidance.robust_guided import (
     res_gaussian,
     res_learned,
 )
-from xguide_jax.guidance.robust_published import (
-    haics_published,
-    res_gaussian_published,
-    res_learned_published,
-)
 from xguide_jax.guidance.saliency_guided import saliency_guided
 
 __all__ = (
+    "RegionFill",
+    "annotations_of",
+    "boxes_of",
     "every_k_steps",
+    "explain",
     "frozen_grad_cam",
     "gradia",
     "haics",
     "haics_published",
     "localisation",
     "no_variables",
+    "normalised_cam",
     "other_backgrounds",
+    "present",
     "region_consistency",
     "region_contrastive",
+    "region_fill",
+    "region_of",
     "replaced_background_loss",
     "res_gaussian",
     "res_gaussian_published",
@@ -54,4 +83,7 @@ __all__ = (
     "scale",
     "stateless",
     "summed",
+    "targets_of",
 )
+
+__getattr__ = deprecating.old_names(__name__)

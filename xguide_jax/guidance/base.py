@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from xguide_jax import ops
 from xguide_jax.types import (
     Array,
     Batch,
@@ -125,6 +126,33 @@ def every_k_steps(term: GuidanceTerm, k: int) -> GuidanceTerm:
             choose = lambda a, b: jnp.where(active, a, b)
             return jax.tree.map(choose, now(), otherwise())
         return jax.lax.cond(active, now, otherwise)
+
+    return GuidanceTerm(term.init, apply)
+
+
+def summed(term: GuidanceTerm) -> GuidanceTerm:
+    """The sum of a term over the examples of a batch, in place of the mean.
+
+    Σ w l, where the objective would add Σ w l / Σ w. The weight of the term beside the
+    task then grows with the batch and with the share that is annotated.
+
+    Args:
+      term: any term.
+
+    Returns:
+      A term with the same parameters, state and metrics.
+
+    Source: the published code of Rao, Böhle, Parchami-Araghi, Schiele, ICCV 2023.
+    """
+
+    def apply(params: PyTree, state: PyTree, context: StepContext) -> TermOutput:
+        out = term.apply(params, state, context)
+        weight = out.weight
+        if "weight" in context.batch:
+            weight = weight * context.batch["weight"].astype(weight.dtype)
+        # The objective divides by the same sum.
+        total = ops.axis_sum(jnp.sum(weight), context.axis_name)
+        return out._replace(loss=out.loss * total.astype(out.loss.dtype))
 
     return GuidanceTerm(term.init, apply)
 

@@ -5,37 +5,34 @@ Any explainer at any layer, any loss of a map and a region. `A` is the map [B, h
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from xguide_jax import attributions, ops
-from xguide_jax.guidance import annotated, base, explained
-from xguide_jax.types import (
-    Array,
-    Explainer,
-    GuidanceTerm,
-    PredictFn,
-    ScoreFn,
-    StepContext,
-)
+from xguide_jax import deprecating
+from xguide_jax.guidance import base, explaining, reading
+from xguide_jax.types import Array, Explain, Explainer, GuidanceTerm, StepContext
 
 MapLoss = Callable[[Array, Array], Array]
 
 
-def localisation(
-    *,
-    loss: MapLoss,
-    explainer: Explainer,
-    layer: str | None = None,
-    explain_in: explained.Mode = "eval",
-) -> GuidanceTerm:
+def _explain(explainer: Explainer, **where: Any) -> dict[str, Explain]:
+    return {"explain": explaining.explain(explainer, **where)}
+
+
+@deprecating.old_keywords(
+    ("explainer", "layer", "explain_in"),
+    instead="explain=guidance.explain(explainer, layer=...)",
+    lift=_explain,
+)
+def localisation(*, loss: MapLoss, explain: Explain) -> GuidanceTerm:
     """A loss of the attribution map and the annotated region.
 
-    l = loss(A, M), A = explainer(head, F, labels) at `layer`. Gradients flow into the
-    map, through everything that the explainer does not hold constant; none flows into
-    the region. An example without a region has weight 0, loss 0 and gradient 0, as long
-    as `loss` has a finite gradient at an empty region; those of `losses` do.
+    l = loss(A, M), A the map that `explain` gives. Gradients flow into the map, through
+    everything that the explainer does not hold constant; none flows into the region. An
+    example without a region has weight 0, loss 0 and gradient 0, as long as `loss` has
+    a finite gradient at an empty region; those of `losses` do.
 
     A map without a positive entry has no gradient of the losses that read the positive
     part of a map alone: `losses.energy` and those of `ops.normalise_by_max`. The metric
@@ -49,41 +46,28 @@ def localisation(
 
     Args:
       loss: (A [B, h, w], M [B, h, w]) -> [B].
-      explainer: (head_fn, features, labels) -> [B, h, w], e.g. `functools.partial(
-        attributions.grad_cam, score_fn=attributions.target_logit)` or with
-        `guidance.frozen_grad_cam`; or [B, h, w, K], such as
-        `attributions.input_gradient`, of which the channels are summed.
-      layer: the activation that is explained; the input if None.
-      explain_in: the mode of the explained pass. 'train' takes a layer's features from
-        the clean pass, which about halves the cost of a step guided at a late layer;
-        under batch norm it couples the examples of a batch.
+      explain: (context) -> A [B, h, w], from `guidance.explain`; or [B, h, w, K], such
+        as that of `attributions.input_gradient`, of which the channels are summed.
 
     Returns:
       A term with no parameters or state that needs 'inputs', 'labels' and 'region', or
-      'boxes' with 'boxes_valid', see `annotated.region_of`; its metric is 'blank'.
+      'boxes' with 'boxes_valid', see `reading.region_of`; its metric is 'blank'.
 
     Raises:
-      ValueError: for an unknown `explain_in`; in the first step, for an unknown layer,
-        a map of one cell, or one whose aspect is not that of the image.
+      ValueError: in the first step, for a map whose aspect is not that of the image,
+        and as `guidance.explain`.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
       Effectively Guide Models with Explanations", ICCV 2023, eq. 1, with the label as
       the explained class and the mean over the annotated examples (their code sums).
     """
-    explained.check_mode(explain_in)
 
     def loss_fn(context: StepContext) -> tuple[Array, Array, dict[str, Array]]:
-        region, valid = annotated.region_of(context.batch)
-        function, point = explained.function_and_point(
-            context, layer=layer, explain_in=explain_in
-        )
-        maps = explainer(function, point, annotated.targets_of(context.batch))
-        if maps.ndim == 4:
-            maps = jnp.sum(ops.at_least_float32(maps), axis=-1)
-        explained.check_cells(maps.shape, layer=layer)
+        region, valid = reading.region_of(context.batch)
+        maps = explaining.without_channels(explain(context))
         _, h, w = maps.shape
-        cells = annotated.on_cells(jax.lax.stop_gradient(region), shape=(h, w))
-        values = annotated.spoil(loss(maps, cells), region)
+        cells = reading.on_cells(jax.lax.stop_gradient(region), shape=(h, w))
+        values = reading.spoil(loss(maps, cells), region)
         blank = ~jnp.any(maps > 0, axis=(1, 2))
         return (
             jnp.where(valid, values, 0.0),
@@ -92,36 +76,3 @@ def localisation(
         )
 
     return base.stateless(loss_fn)
-
-
-def frozen_grad_cam(
-    head_fn: PredictFn, features: Array, targets: Array, *, score_fn: ScoreFn
-) -> Array:
-    """Grad-CAM whose channel weights are constants.
-
-    The value of `attributions.grad_cam`; its gradient flows through the features only,
-    without a double backward pass, and so never into the head. Rao et al. differentiate
-    the weights too.
-
-    Args:
-      head_fn: features [B, h, w, K] -> logits [B, C].
-      features: float [B, h, w, K].
-      targets: integer [B], the classes explained.
-      score_fn: (logits, targets) -> [B]; see `attributions.scores`.
-
-    Returns:
-      float [B, h, w], at least 0.
-
-    Raises:
-      AssertionError: as `attributions.grad_cam`.
-
-    Source: the public code of RES (Gao et al., KDD 2022) and GRADIA (Gao et al., CSCW
-      2022), which hold the weights constant, but omit the ReLU.
-    """
-    weights = attributions.grad_cam_weights(
-        head_fn, features, targets, score_fn=score_fn
-    )
-    return attributions.grad_cam(
-        head_fn, features, targets, score_fn=score_fn,
-        weights=jax.lax.stop_gradient(weights),
-    )  # fmt: skip

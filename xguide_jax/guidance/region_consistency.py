@@ -13,25 +13,26 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from xguide_jax import attributions, losses, ops
-from xguide_jax.guidance import annotated, base
+from xguide_jax import attributions, deprecating, losses, ops
+from xguide_jax.guidance import base, reading, region_fills
 from xguide_jax.types import (
     Array,
     Batch,
+    FillFn,
     GuidanceTerm,
     ModelOutput,
-    PRNGKey,
     StepContext,
     TaskLoss,
 )
 
-# What a fill may ask for by keyword, beside its key and the inputs.
-_KNOWN = ("axis_name", "present", "region")
+Fill = FillFn | region_fills.RegionFill
 
 
 def region_consistency(
     *,
-    fill: Callable[..., Array],
+    fill: Fill,
+    layer: str | None = None,
+    inside_share: float = 0.0,
     consistency: Callable[[Array, Array], Array] = losses.kl_consistency,
 ) -> GuidanceTerm:
     """Distance of the prediction on an image from that with its outside replaced.
@@ -45,20 +46,32 @@ def region_consistency(
 
     Args:
       fill: (keys [B], inputs [B, H, W, C]) -> replacement values, e.g.
-        `functools.partial(ops.uniform_range_fill, axes=(1, 2))`. One that also has the
-        keywords `region`, `present` or `axis_name` gets those: `other_backgrounds`.
+        `functools.partial(ops.uniform_range_fill, axes=(1, 2))`; or a fill that is
+        given the region, `other_backgrounds` or one of yours by `region_fill`.
+      layer: an activation [B, h, w, K] that is replaced outside in place of the image:
+        x̃ is then the features of the clean pass, with gradients through those inside
+        into the network before the layer. The input if None.
+      inside_share: in [0, 1); a cell belongs to the region where more than this share
+        of it does. Of the pixels of a mask it chooses nothing; of a coarse layer 0
+        keeps every cell that the region touches.
       consistency: (logits of x, logits of x̃) -> [B], 0 for equal predictions; the KL
         divergence of softmax heads by default.
 
     Returns:
       A term with no parameters or state that needs 'inputs' and 'region', or 'boxes'
-      with 'boxes_valid'. A pixel belongs to the region if its value there is above 0.
+      with 'boxes_valid'.
+
+    Raises:
+      ValueError: for an `inside_share` outside [0, 1); in the first step, for a layer
+        whose aspect is not that of the image.
 
     Source: ours.
     """
     return _on_replaced(
         fill,
         lambda context, output: consistency(context.output.logits, output.logits),
+        layer=layer,
+        inside_share=inside_share,
     )
 
 
@@ -67,7 +80,11 @@ def _cross_entropy(output: ModelOutput, batch: Batch) -> Array:
 
 
 def replaced_background_loss(
-    *, fill: Callable[..., Array], task_loss: TaskLoss = _cross_entropy
+    *,
+    fill: Fill,
+    layer: str | None = None,
+    inside_share: float = 0.0,
+    task_loss: TaskLoss = _cross_entropy,
 ) -> GuidanceTerm:
     """The task on images whose outside is replaced: augmentation by the annotation.
 
@@ -78,6 +95,8 @@ def replaced_background_loss(
 
     Args:
       fill: as in `region_consistency`.
+      layer: as in `region_consistency`.
+      inside_share: as in `region_consistency`.
       task_loss: (output, batch) -> [B]; the cross-entropy with integer 'labels' by
         default.
 
@@ -85,100 +104,82 @@ def replaced_background_loss(
       A term with no parameters or state that needs what `region_consistency` does, and
       what the task loss does; weights are as there.
 
+    Raises:
+      ValueError: as `region_consistency`.
+
     Source: ours, after the common background-swap augmentation.
     """
-    return _on_replaced(fill, lambda context, output: task_loss(output, context.batch))
-
-
-def other_backgrounds(
-    key: PRNGKey,
-    inputs: Array,
-    *,
-    region: Array,
-    present: Array | None = None,
-    axis_name: str | None = None,
-) -> Array:
-    """For each image, another annotated image of the batch without its object.
-
-    That image's own region is filled by the mean of its background, each channel by
-    itself, so that no other object comes in. The partner is drawn uniformly from the
-    others that have both a region and a background, among the examples of all devices;
-    never the image itself. Where there is no other, the image keeps its own background.
-    The draw depends on the example's key and on who is annotated, never on how many
-    devices share the batch.
-
-    Args:
-      key: typed key [] or keys [B].
-      inputs: float [B, H, W, C].
-      region: float or bool [B, H, W], above 0 on the object; empty where unknown.
-      present: bool [B], False for padding, which lends nothing; all if None.
-      axis_name: the mapped axis that shares the batch, or None. Then `key` must be one
-        key an example.
-
-    Returns:
-      float, shaped and typed like `inputs`.
-
-    Raises:
-      AssertionError: if the shapes differ from the above.
-      ValueError: as `ops.example_keys`.
-    """
-    chex.assert_rank([inputs, region], [4, 3])
-    chex.assert_equal_shape_prefix([inputs, region], 3)
-    inside = region > 0
-    mean = ops.masked_pool(inputs, ~inside).astype(inputs.dtype)
-    lent = ops.replace(
-        inputs,
-        inside[..., None],
-        jnp.broadcast_to(mean[:, None, None], inputs.shape),
+    return _on_replaced(
+        fill,
+        lambda context, output: task_loss(output, context.batch),
+        layer=layer,
+        inside_share=inside_share,
     )
-    lends = jnp.any(inside, axis=(1, 2)) & ~jnp.all(inside, axis=(1, 2))
-    if present is not None:
-        lends &= present
-    own = ops.example_indices(len(inputs), axis_name=axis_name)
-    if axis_name is not None:
-        lent, lends = jax.lax.all_gather((lent, lends), axis_name, tiled=True)
-
-    # Lenders are numbered in the order of the batch, and a partner is so many ahead of
-    # the lender that is the image itself or comes before it: 1 to n - 1, or 1 to n for
-    # an image that lends nothing, of which that lender is a partner too.
-    mine, lenders = lends[own], jnp.argsort(~lends, stable=True)
-    count = jnp.sum(lends, dtype=jnp.int32)
-    number = jnp.cumsum(lends, dtype=jnp.int32)[own] - 1
-    last = jnp.where(mine, jnp.maximum(count, 2), count + 1)
-    ahead = jax.vmap(lambda key, last: jax.random.randint(key, (), 1, last, jnp.int32))(
-        ops.example_keys(key, len(inputs)), last
-    )
-    found = lent[lenders[(number + ahead) % jnp.maximum(count, 1)]]
-    others = (count > mine.astype(jnp.int32))[:, None, None, None]
-    return jnp.where(others, found, lent[own])
 
 
 def _on_replaced(
-    fill: Callable[..., Array], loss: Callable[[StepContext, ModelOutput], Array]
+    fill: Fill | Callable[..., Array],
+    loss: Callable[[StepContext, ModelOutput], Array],
+    *,
+    layer: str | None,
+    inside_share: float,
 ) -> GuidanceTerm:
-    """The term of a loss on the train-mode pass over the images with outside filled."""
-    wanted = [name for name in _KNOWN if name in inspect.signature(fill).parameters]
+    """The term of a loss on the train-mode pass with what is outside filled."""
+    reading.check_inside_share(inside_share)
+    fill = _told_of_regions(fill)
 
     def loss_fn(context: StepContext) -> tuple[Array, Array]:
-        inputs = context.batch["inputs"]
-        region, valid = annotated.region_of(context.batch)
-        chex.assert_equal_shape_prefix([inputs, region], 3)
-        known = {
-            "axis_name": context.axis_name,
-            "present": annotated.present(context.batch),
-            "region": region,
-        }
+        region, valid = reading.region_of(context.batch)
+        point, cells = context.batch["inputs"], region
+        if layer is not None:
+            point = context.output.intermediates[layer]
+            _, h, w, _ = point.shape
+            cells = reading.on_cells(region, shape=(h, w))
+        chex.assert_equal_shape_prefix([point, cells], 3)
+        inside = cells > inside_share
         fill_key, dropout_key = jax.vmap(jax.random.split, out_axes=1)(context.key)
-        values = fill(fill_key, inputs, **{name: known[name] for name in wanted})
+        known = {}
+        if isinstance(fill, region_fills.RegionFill):
+            known = {
+                "region": inside.astype(cells.dtype),
+                "present": reading.present(context.batch),
+                "axis_name": context.axis_name,
+            }
+        values = jax.lax.stop_gradient(fill(fill_key, point, **known))
         # Rows without a region stay as they are: batch norm sees them too.
-        outside = (region <= 0) & valid[:, None, None]
-        replaced = ops.replace(inputs, outside[..., None], values)
+        outside = (cells <= inside_share) & valid[:, None, None]
+        replaced = ops.replace(point, outside[..., None], values)
+        inputs, overrides = context.batch["inputs"], None
+        if layer is None:
+            inputs = jax.lax.stop_gradient(replaced)
+        else:
+            overrides = {layer: replaced}
         output = context.forward(
-            jax.lax.stop_gradient(replaced), train=True, key=dropout_key[0]
+            inputs, train=True, overrides=overrides, key=dropout_key[0]
         )
-        values = annotated.spoil(loss(context, output), region)
-        # Of an image that stays as it is nothing is asked, and means must not count it.
-        valid &= annotated.refused(region) | jnp.any(replaced != inputs, axis=(1, 2, 3))
+        values = reading.spoil(loss(context, output), region)
+        # Of an image that stays as it is nothing is asked, nor of one of which no cell
+        # is inside; means must not count them.
+        changed = jnp.any(replaced != point, axis=(1, 2, 3))
+        asked = changed & jnp.any(inside, axis=(1, 2))
+        valid &= reading.refused(region) | asked
         return jnp.where(valid, values, 0.0), valid.astype(values.dtype)
 
     return base.stateless(loss_fn)
+
+
+def _told_of_regions(fill: Callable[..., Array]) -> Callable[..., Array]:
+    """A fill that asks for the region in its signature alone, as was enough before."""
+    if isinstance(fill, region_fills.RegionFill):
+        return fill
+    found = inspect.signature(fill).parameters
+    if "region" not in found or found["region"].default is not inspect.Parameter.empty:
+        return fill
+    deprecating.warn(
+        "`fill` takes `region`, which is no longer read from its signature: give "
+        "`guidance.region_fill(fill)` instead"
+    )
+    names = [n for n in ("axis_name", "present", "region") if n in found]
+    return region_fills.region_fill(
+        lambda key, inputs, **known: fill(key, inputs, **{n: known[n] for n in names})
+    )

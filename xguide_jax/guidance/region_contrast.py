@@ -12,8 +12,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from xguide_jax import ops
-from xguide_jax.guidance import annotated, base, explained
+from xguide_jax import deprecating, ops
+from xguide_jax.guidance import base, explaining, reading
 from xguide_jax.types import Array, Batch, GuidanceTerm, StepContext
 
 # (object, background, anchor), float [B, K] each, -> [B].
@@ -31,6 +31,7 @@ def region_contrastive(
     per_box: bool = False,
     anchor: Literal["image", "balanced"] = "image",
     anchor_grad: bool = True,
+    whole_batch: bool | None = None,
 ) -> GuidanceTerm:
     """The anchor's features nearer to the region's than to the background's.
 
@@ -49,14 +50,16 @@ def region_contrastive(
     Args:
       loss: (f_o, f_b, f), float [B, K] each -> [B]; e.g. `functools.partial(
         losses.region_contrastive, temperature=0.2)`, or with
-        `region_contrastive_triplet` and `margin`. One that also takes `where`, such as
-        `region_contrastive_batch`, sees the examples of all devices and, by that, which
-        of them have a region.
+        `region_contrastive_triplet` and `margin`.
       layer: an activation that the network exposes, float [B, h, w, K].
       per_box: contrast each box by itself; needs 'boxes' and 'boxes_valid'.
       anchor: 'image' is f above, what global average pooling shows the classifier;
         'balanced' is (f_o + f_b) / 2.
       anchor_grad: False holds the anchor constant: same value, other gradient.
+      whole_batch: True for a loss that compares examples with each other, such as
+        `losses.region_contrastive_batch`: it then sees those of all devices and, by a
+        keyword `where`, bool [B], which of them have a region. None, for one release,
+        asks whether the loss has such a keyword, with a warning.
 
     Returns:
       A term with no parameters or state that needs 'region', or 'boxes' with
@@ -73,14 +76,20 @@ def region_contrastive(
         raise ValueError(f"`anchor` (={anchor!r}) must be 'image' or 'balanced'.")
     # A loss refuses its hyper-parameters when called: now, not in the first step.
     jax.eval_shape(loss, *[jax.ShapeDtypeStruct((1, 1), jnp.float32)] * 3)
-    sees_batch = "where" in inspect.signature(loss).parameters
+    if whole_batch is None:
+        whole_batch = "where" in inspect.signature(loss).parameters
+        if whole_batch:
+            deprecating.warn(
+                "that `loss` takes `where` is no longer read from its signature: give "
+                "`whole_batch=True` as well"
+            )
 
     def loss_fn(context: StepContext) -> tuple[Array, Array]:
         features = ops.at_least_float32(context.output.intermediates[layer])
         _, h, w, _ = features.shape
-        explained.check_cells((len(features), h, w), layer=layer)
+        explaining.check_cells((len(features), h, w), layer=layer)
         inside, outside, valid = _masks(context.batch, (h, w), per_box)
-        contrast = _whole_batch(loss, valid, context) if sees_batch else loss
+        contrast = _whole_batch(loss, valid, context) if whole_batch else loss
         background = ops.masked_pool(features, outside)
         image = jnp.mean(features, axis=(1, 2))
 
@@ -94,7 +103,7 @@ def region_contrastive(
         counts = _is_large(inside).astype(features.dtype)  # [N, B]
         values = jnp.sum(counts * jax.vmap(compare)(inside), axis=0)
         values = ops.safe_divide(values, jnp.sum(counts, axis=0))
-        values = annotated.spoil(values, outside)
+        values = reading.spoil(values, outside)
         return jnp.where(valid, values, 0.0), valid.astype(values.dtype)
 
     return base.stateless(loss_fn)
@@ -108,9 +117,9 @@ def _masks(
     Without `per_box` N is 1 and the region is the union.
     """
     if per_box:
-        boxes, counted = annotated.boxes_of(batch)
+        boxes, counted = reading.boxes_of(batch)
         batch = {name: leaf for name, leaf in batch.items() if name != "region"}
-    union, valid = annotated.region_of(batch)
+    union, valid = reading.region_of(batch)
     maps = union[None]
     if per_box:
         _, height, width = union.shape
@@ -118,11 +127,11 @@ def _masks(
             box[:, None], valid[:, None], shape=(height, width)
         )
         maps = jax.vmap(rasterise, in_axes=1)(boxes, counted)
-    resize = lambda maps: annotated.on_cells(jax.lax.stop_gradient(maps), shape=shape)
+    resize = lambda maps: reading.on_cells(jax.lax.stop_gradient(maps), shape=shape)
     inside, outside = jax.vmap(resize)(maps), 1 - resize(union)
     outside = jnp.where(outside <= _SMALLEST_SHARE, 0.0, outside)
     parted = _is_large(outside) & jnp.any(_is_large(inside), axis=0)
-    return inside, outside, valid & (parted | annotated.refused(union))
+    return inside, outside, valid & (parted | reading.refused(union))
 
 
 def _is_large(masks: Array) -> Array:
@@ -133,7 +142,7 @@ def _whole_batch(
     loss: ContrastLoss, valid: Array, context: StepContext
 ) -> ContrastLoss:
     """The loss on the vectors of all devices, of which it returns this device's."""
-    valid &= annotated.present(context.batch)
+    valid &= reading.present(context.batch)
     rows = ops.example_indices(len(valid), axis_name=context.axis_name)
 
     def contrast(*vectors: Array) -> Array:

@@ -1,25 +1,38 @@
 """Guidance by annotations that are inexact: GRADIA, HAICS and RES.
 
-All compare a Grad-CAM, `M` in [0, 1] at the resolution of a layer, with what people
-marked: evidence `P` and, where they said so, non-evidence, together the signs `Y` in
-{-1, 0, 1}. `M` is the signed Grad-CAM between its own minimum and maximum. These terms
-leave out defects of the published code; `robust_published` has and lists them.
+All compare a map `M` in [0, 1], at the resolution of a layer or of the input, with what
+people marked: evidence `P` and, where they said so, non-evidence, together the signs
+`Y` in {-1, 0, 1}. By default `M` is the signed Grad-CAM at 'features' between its own
+minimum and maximum, `normalised_cam`; `explain` says another map or another place.
+These terms leave out defects of the published code; `published` has and lists them.
 
-Batches come as `annotated.annotations_of` reads them. Masks must be mirrored and moved
+Batches come as `reading.annotations_of` reads them. Masks must be mirrored and moved
 together with their images, as `data.transform_together` does.
 """
 
-from xguide_jax import attributions, losses
-from xguide_jax.guidance import annotated, base, explained, robust_parts
-from xguide_jax.types import Array, GuidanceTerm, ScoreFn, StepContext
+import functools
+from typing import Any
+
+from xguide_jax import deprecating, losses
+from xguide_jax.guidance import base, explaining, reading, robust_parts
+from xguide_jax.types import Array, Explain, GuidanceTerm, StepContext
 
 
+def _explain(**cam: Any) -> dict[str, Explain]:
+    return {"explain": explaining.normalised_cam(**cam)}
+
+
+_takes_old_keywords = deprecating.old_keywords(
+    ("layer", "score_fn", "frozen_weights", "explain_in"),
+    instead="explain=guidance.normalised_cam(layer=..., score_fn=...)",
+    lift=_explain,
+)
+
+
+@_takes_old_keywords
 def gradia(
     *,
-    layer: str = "features",
-    score_fn: ScoreFn = attributions.target_logit,
-    frozen_weights: bool = True,
-    explain_in: explained.Mode = "eval",
+    explain: Explain | None = None,
 ) -> GuidanceTerm:
     """Distance of the Grad-CAM to the softened evidence.
 
@@ -31,50 +44,41 @@ def gradia(
     yours to apply: in a `task_loss`, and in a term that multiplies this one's loss.
 
     Args:
-      layer: the activation [B, h, w, K] that Grad-CAM is taken at.
-      score_fn: what is explained, at the labels.
-      frozen_weights: hold the channel weights of Grad-CAM constant, as published, so
-        that only the features learn; False differentiates them too, by a double
-        backward pass. The value is the same.
-      explain_in: the mode of the explained pass. 'train' takes the features from the
-        clean pass, which about halves the cost of a step; under batch norm it couples
-        the examples of a batch.
+      explain: (context) -> M, [B, h, w] in [0, 1]; from `guidance.normalised_cam`, the
+        default, or `guidance.explain` with a `normalise`. Of [B, h, w, K] the channels
+        are summed.
 
     Returns:
       A term without parameters or state that needs 'inputs', 'labels' and annotations;
       its metric 'blank' is the share of the annotated examples whose map is constant.
 
     Raises:
-      ValueError: for an unknown `explain_in`; in the first step, for a map of one cell,
-        or one whose aspect is not that of the image.
+      ValueError: in the first step, for a map of one cell, or one whose aspect is not
+        that of the image.
 
     Source: GRADIA (Gao et al., CSCW 2022), the public code; the paper itself was not
       available to check.
     """
-    explain = robust_parts.normalised_cam(
-        layer=layer, score_fn=score_fn, frozen_weights=frozen_weights,
-        explain_in=explain_in,
-    )  # fmt: skip
+    maps_of = explain or explaining.normalised_cam()
 
     def loss_fn(context: StepContext) -> tuple[Array, Array, dict[str, Array]]:
-        maps = explain(context)
+        maps = explaining.without_channels(maps_of(context))
         h, w = maps.shape[1:]
         marked = robust_parts.by_area(context.batch, shape=(h, w))
         targets = robust_parts.softened((), marked.evidence, shape=(h, w))
         loss = losses.region_l1(maps, targets)
-        loss = annotated.spoil(loss, marked.evidence)
+        loss = reading.spoil(loss, marked.evidence)
         weight = marked.with_evidence.astype(loss.dtype)
         return loss, weight, {"blank": robust_parts.blank(maps)}
 
     return base.stateless(loss_fn)
 
 
+@_takes_old_keywords
 def haics(
     *,
-    layer: str = "features",
-    score_fn: ScoreFn = attributions.target_logit,
-    frozen_weights: bool = True,
-    explain_in: explained.Mode = "eval",
+    explain: Explain | None = None,
+    inside_share: float = 0.0,
 ) -> GuidanceTerm:
     """Cross-entropy of the Grad-CAM on the cells that were marked.
 
@@ -83,45 +87,43 @@ def haics(
     100 each and have no gradient: the other cells must overtake them.
 
     Args:
-      layer: as `gradia`.
-      score_fn: as `gradia`.
-      frozen_weights: as `gradia`.
-      explain_in: as `gradia`.
+      explain: as `gradia`.
+      inside_share: in [0, 1); the share of a cell that must be marked before the cell
+        is. 0 as published by RES; of coarse maps it counts many cells on a border.
 
     Returns:
       A term without parameters or state that needs 'inputs', 'labels' and annotations;
       its metric is as `gradia`'s.
 
     Raises:
-      ValueError: as `gradia`.
+      ValueError: for an `inside_share` outside [0, 1), and as `gradia`.
 
     Source: the HAICS baseline (Shen et al., CHI EA 2021) in the public code of RES, see
       `losses.masked_cross_entropy`; the HAICS paper was not available to check.
     """
-    explain = robust_parts.normalised_cam(
-        layer=layer, score_fn=score_fn, frozen_weights=frozen_weights,
-        explain_in=explain_in,
-    )  # fmt: skip
+    reading.check_inside_share(inside_share)
+    maps_of = explain or explaining.normalised_cam()
 
     def loss_fn(context: StepContext) -> tuple[Array, Array, dict[str, Array]]:
-        maps = explain(context)
+        maps = explaining.without_channels(maps_of(context))
         h, w = maps.shape[1:]
-        marked = robust_parts.by_area(context.batch, shape=(h, w))
+        marked = robust_parts.by_area(
+            context.batch, shape=(h, w), inside_share=inside_share
+        )
         loss = losses.masked_cross_entropy(maps, marked.signs)
-        loss = annotated.spoil(loss, marked.evidence)
+        loss = reading.spoil(loss, marked.evidence)
         weight = marked.valid.astype(loss.dtype)
         return loss, weight, {"blank": robust_parts.blank(maps)}
 
     return base.stateless(loss_fn)
 
 
+@_takes_old_keywords
 def res_gaussian(
     *,
     slack: float,
-    layer: str = "features",
-    score_fn: ScoreFn = attributions.target_logit,
-    frozen_weights: bool = True,
-    explain_in: explained.Mode = "eval",
+    explain: Explain | None = None,
+    inside_share: float = 0.0,
 ) -> GuidanceTerm:
     """Robust explanation supervision with a blurred target, RES-G.
 
@@ -130,14 +132,14 @@ def res_gaussian(
     its cells best, held constant (`ops.balanced_threshold`); h(P) = blur(P averaged
     onto the cells) / max. An example without evidence takes part in R alone.
 
-    A cell counts as evidence where a pixel of it is, so that small regions survive.
+    By default a cell counts as evidence where a pixel of it is, so that small regions
+    survive.
 
     Args:
       slack: at least 0, the part of R that is free; 0.1 in the published runs.
-      layer: as `gradia`.
-      score_fn: as `gradia`.
-      frozen_weights: as `gradia`.
-      explain_in: as `gradia`.
+      explain: as `gradia`.
+      inside_share: in [0, 1); the share of a cell that must be marked before the cell
+        is. 0 as published by RES; of coarse maps it counts many cells on a border.
 
     Returns:
       A term without parameters or state that needs 'inputs', 'labels' and annotations;
@@ -145,32 +147,29 @@ def res_gaussian(
       `gradia`'s.
 
     Raises:
-      ValueError: for a negative `slack`, and as `gradia`.
+      ValueError: for a negative `slack`, and as `haics`.
 
     Source: RES (Gao et al., KDD 2022), the public code. The paper's equations were not
       available to check.
     """
-    explain = robust_parts.normalised_cam(
-        layer=layer, score_fn=score_fn, frozen_weights=frozen_weights,
-        explain_in=explain_in,
-    )  # fmt: skip
+    reading.check_inside_share(inside_share)
+    maps_of = explain or explaining.normalised_cam()
     return robust_parts.robust_term(
         slack=slack,
-        explain=explain,
-        annotate=robust_parts.by_area,
+        explain=maps_of,
+        annotate=functools.partial(robust_parts.by_area, inside_share=inside_share),
         impute=robust_parts.softened,
     )
 
 
+@_takes_old_keywords
 def res_learned(
     *,
     slack: float,
     kernel_size: int = 64,
     stride: int = 32,
-    layer: str = "features",
-    score_fn: ScoreFn = attributions.target_logit,
-    frozen_weights: bool = True,
-    explain_in: explained.Mode = "eval",
+    explain: Explain | None = None,
+    inside_share: float = 0.0,
 ) -> GuidanceTerm:
     """Robust explanation supervision with a target that is learned, RES-L.
 
@@ -185,10 +184,9 @@ def res_learned(
         ±1 / kernel_size; zeros, (kernel_size − stride) / 2 wide, surround the image.
       stride: pixels to a cell. The published 64 and 32 fit images of 224 x 224 and maps
         of 7 x 7.
-      layer: as `gradia`.
-      score_fn: as `gradia`.
-      frozen_weights: as `gradia`.
-      explain_in: as `gradia`.
+      explain: as `gradia`.
+      inside_share: in [0, 1); the share of a cell that must be marked before the cell
+        is. 0 as published by RES; of coarse maps it counts many cells on a border.
 
     Returns:
       A term with params {'kernel': [kernel_size, kernel_size]} and otherwise as
@@ -200,17 +198,15 @@ def res_learned(
 
     Source: RES (Gao et al., KDD 2022), the public code, transform "S1".
     """
-    explain = robust_parts.normalised_cam(
-        layer=layer, score_fn=score_fn, frozen_weights=frozen_weights,
-        explain_in=explain_in,
-    )  # fmt: skip
+    reading.check_inside_share(inside_share)
+    maps_of = explain or explaining.normalised_cam()
     init, impute = robust_parts.learned_imputation(
         kernel_size=kernel_size, stride=stride
     )
     return robust_parts.robust_term(
         slack=slack,
-        explain=explain,
-        annotate=robust_parts.by_area,
+        explain=maps_of,
+        annotate=functools.partial(robust_parts.by_area, inside_share=inside_share),
         impute=impute,
         init=init,
     )

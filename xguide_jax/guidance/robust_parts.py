@@ -10,8 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from xguide_jax import attributions, losses, ops
-from xguide_jax.guidance import annotated, base, explained
+from xguide_jax import losses, ops
+from xguide_jax.guidance import base, explaining, reading
 from xguide_jax.types import (
     Array,
     Batch,
@@ -19,7 +19,6 @@ from xguide_jax.types import (
     GuidanceTerm,
     PRNGKey,
     PyTree,
-    ScoreFn,
     StepContext,
     TermOutput,
 )
@@ -38,7 +37,7 @@ class Marked(NamedTuple):
 
     Attributes:
       evidence: float [B, H, W], P: 1 where the pixel was marked as evidence, else 0;
-        NaN in rows that were refused, see `annotated`.
+        NaN in rows that were refused, see `reading`.
       signs: float [B, h, w], Y.
       valid: bool [B], True where the example takes part at all.
       with_evidence: bool [B], True where it does, and has evidence.
@@ -48,50 +47,6 @@ class Marked(NamedTuple):
     signs: Array
     valid: Array
     with_evidence: Array
-
-
-def normalised_cam(
-    *,
-    layer: str,
-    score_fn: ScoreFn,
-    frozen_weights: bool,
-    explain_in: explained.Mode,
-    epsilon: float = 0.0,
-) -> Explain:
-    """The signed Grad-CAM at the labels between its own minimum and maximum.
-
-    Args:
-      layer: the activation [B, h, w, K] that it is taken at.
-      score_fn: what is explained.
-      frozen_weights: hold the channel weights constant.
-      explain_in: the mode of the explained pass.
-      epsilon: see `ops.min_max_normalise`.
-
-    Returns:
-      context -> float [B, h, w] in [0, 1]; zeros for a constant map.
-
-    Raises:
-      ValueError: for an unknown `explain_in`; in the first step, for a map of one cell.
-    """
-    explained.check_mode(explain_in)
-
-    def explain(context: StepContext) -> Array:
-        head_fn, features = explained.function_and_point(
-            context, layer=layer, explain_in=explain_in
-        )
-        labels = annotated.targets_of(context.batch)
-        weights = attributions.grad_cam_weights(
-            head_fn, features, labels, score_fn=score_fn
-        )
-        if frozen_weights:
-            weights = jax.lax.stop_gradient(weights)
-        maps = attributions.signed_grad_cam(
-            head_fn, features, labels, score_fn=score_fn, weights=weights
-        )
-        explained.check_cells(maps.shape, layer=layer)
-        return ops.min_max_normalise(maps, epsilon=epsilon)
-
-    return explain
 
 
 def blank(maps: Array) -> Array:
@@ -106,24 +61,28 @@ def blank(maps: Array) -> Array:
     return (~jnp.any(maps > 0, axis=(1, 2))).astype(maps.dtype)
 
 
-def by_area(batch: Batch, *, shape: tuple[int, int]) -> Marked:
-    """What was marked; a cell is evidence where a pixel of it is, so none gets lost.
+def by_area(
+    batch: Batch, *, shape: tuple[int, int], inside_share: float = 0.0
+) -> Marked:
+    """What was marked; a cell is evidence where enough of its area is.
 
-    A cell without evidence is non-evidence where a pixel of it is.
+    A cell that is not is non-evidence where enough of its area is that.
 
     Args:
-      batch: see `annotated.annotations_of`.
+      batch: see `reading.annotations_of`.
       shape: (h, w) of the map.
+      inside_share: in [0, 1); a cell counts where more than this share of it is marked.
+        With 0 one pixel is enough, so that none gets lost.
 
     Returns:
       `Marked`.
     """
-    annotations, valid = annotated.annotations_of(batch)
+    annotations, valid = reading.annotations_of(batch)
     evidence = jax.nn.relu(annotations)
-    positive = annotated.on_cells(evidence, shape=shape) > 0
-    negative = annotated.on_cells(jax.nn.relu(-annotations), shape=shape) > 0
+    covers = lambda marks: reading.on_cells(marks, shape=shape) > inside_share
+    positive, negative = covers(evidence), covers(jax.nn.relu(-annotations))
     signs = jnp.where(positive, 1.0, jnp.where(negative, -1.0, 0.0))
-    some = jnp.any(evidence > 0, axis=(1, 2)) | annotated.refused(evidence)
+    some = jnp.any(evidence > 0, axis=(1, 2)) | reading.refused(evidence)
     return Marked(evidence, signs, valid, valid & some)
 
 
@@ -139,7 +98,7 @@ def softened(params: PyTree, evidence: Array, *, shape: tuple[int, int]) -> Arra
       float [B, h, w] in [0, 1]; zeros where there is no evidence.
     """
     del params
-    return ops.normalise_by_max(ops.blur(annotated.on_cells(evidence, shape=shape)))
+    return ops.normalise_by_max(ops.blur(reading.on_cells(evidence, shape=shape)))
 
 
 def learned_imputation(*, kernel_size: int, stride: int) -> tuple[Init, Impute]:
@@ -225,7 +184,7 @@ def robust_term(
         raise ValueError(f"`slack` (={slack}) must not be negative.")
 
     def apply(params: PyTree, state: PyTree, context: StepContext) -> TermOutput:
-        maps = explain(context)
+        maps = explaining.without_channels(explain(context))
         shape = maps.shape[1:]
         marked = annotate(context.batch, shape=shape)
         robust = jnp.broadcast_to(
@@ -234,7 +193,7 @@ def robust_term(
         targets = impute(params, marked.evidence, shape=shape)
         distance = losses.region_l1(maps, targets)
         distance = jnp.where(marked.with_evidence, distance, 0.0)
-        distance = annotated.spoil(distance, marked.evidence)
+        distance = reading.spoil(distance, marked.evidence)
         return TermOutput(
             robust + distance,
             marked.valid.astype(maps.dtype),
@@ -247,7 +206,7 @@ def robust_term(
 
 def _batch_error(maps: Array, marked: Marked, context: StepContext) -> Array:
     """R [], over the marked cells of all examples of all devices."""
-    counted = marked.valid & annotated.present(context.batch)
+    counted = marked.valid & reading.present(context.batch)
     signs = jnp.where(counted[:, None, None], marked.signs, 0.0)
     threshold = ops.balanced_threshold(
         jax.lax.stop_gradient(maps), signs, axis_name=context.axis_name

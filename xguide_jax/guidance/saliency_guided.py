@@ -7,8 +7,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from xguide_jax import attributions, losses, ops
-from xguide_jax.guidance import annotated, base, explained
+from xguide_jax import attributions, deprecating, losses, ops
+from xguide_jax.guidance import base, explaining, reading
 from xguide_jax.types import (
     Array,
     FillFn,
@@ -27,7 +27,7 @@ def saliency_guided(
     fill: FillFn,
     rank_fn: RankFn,
     score_fn: ScoreFn,
-    explain_in: explained.Mode = "eval",
+    explain_in: explaining.Mode = "eval",
     frozen_teacher: bool = False,
     consistency: Callable[[Array, Array], Array] = losses.kl_consistency,
 ) -> GuidanceTerm:
@@ -50,8 +50,9 @@ def saliency_guided(
       fill: (keys [B], inputs) -> replacement values, e.g.
         `functools.partial(ops.uniform_range_fill, axes=(1, 2, 3))`.
       rank_fn: attributions -> scores; `ops.signed_channel_mean` (the published code),
-        `ops.magnitude_of_mean`, `ops.mean_magnitude`, `ops.random_rank` (the control).
-      score_fn: what is explained, at the labels; `attributions.target_log_probability`
+        `ops.magnitude_of_mean`, `ops.mean_magnitude`, `ops.random_rank` (the control);
+        one of yours that draws is marked by `ops.keyed`.
+      score_fn: what is explained, at the targets; `attributions.target_log_probability`
         for the published digits, `attributions.target_logit` for its colour images;
         `attributions.sigmoid_log_probability` and the like for a sigmoid head.
       explain_in: the mode of the explained pass. 'eval' as published; 'train' shares
@@ -67,7 +68,7 @@ def saliency_guided(
 
     Returns:
       A term with no parameters or state that needs 'inputs' and 'labels', or 'targets'
-      [B] where the labels are not what is explained.
+      [B] where the labels are not what is explaining.
 
     Raises:
       ValueError: for a `mask_fraction` outside [0, 1] or an unknown `explain_in`; when
@@ -79,7 +80,7 @@ def saliency_guided(
     """
     if not 0 <= mask_fraction <= 1:
         raise ValueError(f"`mask_fraction` (={mask_fraction}) must lie in [0, 1].")
-    explained.check_mode(explain_in)
+    explaining.check_mode(explain_in)
     rank_with_key = _with_key(rank_fn)
 
     def apply(params: PyTree, state: PyTree, context: StepContext) -> TermOutput:
@@ -121,29 +122,38 @@ def _number_masked(scores: Array, mask_fraction: float, rank_fn: RankFn) -> int:
 
 def _is_explained_by_the_task(context: StepContext, score_fn: ScoreFn) -> bool:
     """Whether the gradient of the task loss is that of the score, up to a factor."""
-    # The task loss is taken at the labels, whatever class is explained.
-    return context.task_score is score_fn and "targets" not in context.batch
+    # The task loss is taken at the labels, whatever class is explaining.
+    known = context.task_score == "log_probability"
+    explained = known and score_fn is attributions.target_log_probability
+    return explained and "targets" not in context.batch
 
 
 def _by_the_clean_pass(
-    context: StepContext, score_fn: ScoreFn, explain_in: explained.Mode
+    context: StepContext, score_fn: ScoreFn, explain_in: explaining.Mode
 ) -> Array:
     del score_fn  # minus the task loss; the weight of an example ranks nothing
     return -context.task_input_gradient(train=explain_in == "train")
 
 
 def _by_a_pass_of_its_own(
-    context: StepContext, score_fn: ScoreFn, explain_in: explained.Mode
+    context: StepContext, score_fn: ScoreFn, explain_in: explaining.Mode
 ) -> Array:
-    function, point = explained.function_and_point(
+    function, point = explaining.function_and_point(
         context, layer=None, explain_in=explain_in
     )
-    labels = annotated.targets_of(context.batch)
-    return attributions.input_gradient(function, point, labels, score_fn=score_fn)
+    targets = reading.targets_of(context.batch)
+    return attributions.input_gradient(function, point, targets, score_fn=score_fn)
 
 
 def _with_key(rank_fn: RankFn) -> RankFn:
-    if "key" in inspect.signature(rank_fn).parameters:
+    if isinstance(rank_fn, ops.KeyedRank):
+        return rank_fn
+    key = inspect.signature(rank_fn).parameters.get("key")
+    if key is not None and key.default is inspect.Parameter.empty:
+        deprecating.warn(
+            "`rank_fn` takes `key`, which is no longer read from its signature: give "
+            "`ops.keyed(rank_fn)` instead"
+        )
         return rank_fn
     return lambda attributions_, *, key: rank_fn(attributions_)
 

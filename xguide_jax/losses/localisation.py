@@ -150,7 +150,7 @@ def region_l1(maps: Array, region: Array) -> Array:
       papers were not available to check.
     """
     maps, region, axes = pairing.with_region(maps, region)
-    return jnp.mean(jnp.abs(region - maps), axis=axes)
+    return jnp.mean(jnp.abs(maps - region), axis=axes)
 
 
 def pixel_cross_entropy(maps: Array, region: Array) -> Array:

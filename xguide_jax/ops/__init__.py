@@ -22,6 +22,8 @@ from xguide_jax.ops.normalising import (
 )
 from xguide_jax.ops.precision import at_least_float32
 from xguide_jax.ops.ranking import (
+    KeyedRank,
+    keyed,
     magnitude_of_mean,
     mean_magnitude,
     random_rank,
@@ -48,6 +50,7 @@ from xguide_jax.ops.selecting import bottom_k_mask, top_k_mask
 from xguide_jax.ops.thresholding import balanced_threshold
 
 __all__ = (
+    "KeyedRank",
     "area_resize",
     "at_least_float32",
     "axis_sum",
@@ -62,6 +65,7 @@ __all__ = (
     "conv_general_dilated",
     "example_indices",
     "example_keys",
+    "keyed",
     "magnitude_of_mean",
     "masked_pool",
     "max_pool",

@@ -5,6 +5,9 @@ the scores covers all channels of a position. The literature means different ord
 the "least important" features, and they train different networks: choose one by name.
 """
 
+import functools
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -73,6 +76,34 @@ def mean_magnitude(attributions: Array) -> Array:
     return signed_channel_mean(jnp.abs(attributions))
 
 
+class KeyedRank:
+    """A rank that needs randomness, made by `keyed`."""
+
+    def __init__(self, rank: Callable[..., Array]) -> None:
+        functools.update_wrapper(self, rank)
+        self._rank = rank
+
+    def __call__(self, attributions: Array, *, key: PRNGKey) -> Array:
+        """Calls the rank."""
+        return self._rank(attributions, key=key)
+
+
+def keyed(rank: Callable[..., Array]) -> KeyedRank:
+    """Says of a rank that it draws; a decorator.
+
+    Terms give such a rank one key an example. Any other rank takes attributions alone,
+    also one whose key is bound, by `functools.partial`.
+
+    Args:
+      rank: (attributions [B, ...], *, key) -> scores.
+
+    Returns:
+      the same function, which terms call with keys [B].
+    """
+    return KeyedRank(rank)
+
+
+@keyed
 def random_rank(attributions: Array, *, key: PRNGKey) -> Array:
     """Uniform scores that ignore the attributions: the control of every order.
 

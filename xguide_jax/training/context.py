@@ -18,9 +18,9 @@ from xguide_jax.types import (
     ModelOutput,
     PRNGKey,
     PyTree,
-    ScoreFn,
     StepContext,
     TaskLoss,
+    TaskScore,
 )
 
 
@@ -34,7 +34,7 @@ def make_context(
     key: PRNGKey,
     axis_name: str | None,
     total: Array,
-    task_score: ScoreFn | None = None,
+    task_score: TaskScore | None = None,
 ) -> StepContext:
     """The context of one step, its `key` still that of the step.
 

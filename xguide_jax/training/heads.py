@@ -7,8 +7,8 @@ import chex
 import jax.numpy as jnp
 import optax
 
-from xguide_jax import attributions, ops
-from xguide_jax.types import Array, Batch, ModelOutput, ScoreFn, TaskLoss
+from xguide_jax import ops
+from xguide_jax.types import Array, Batch, ModelOutput, TaskLoss, TaskScore
 
 
 def softmax_cross_entropy(output: ModelOutput, batch: Batch) -> Array:
@@ -39,18 +39,17 @@ def softmax_cross_entropy(output: ModelOutput, batch: Batch) -> Array:
     )
 
 
-def score_of(task_loss: TaskLoss) -> ScoreFn | None:
+def score_of(task_loss: TaskLoss) -> TaskScore | None:
     """The score of which a task loss is minus the value at the label, where known.
 
     Args:
       task_loss: (output, batch) -> [B].
 
     Returns:
-      `attributions.target_log_probability` for `softmax_cross_entropy`; None for any
-      other loss, of which nobody knows what its gradient explains.
+      its name, 'log_probability' for `softmax_cross_entropy`; None for any other loss,
+      of which nobody knows what its gradient explains.
     """
-    known = task_loss is softmax_cross_entropy
-    return attributions.target_log_probability if known else None
+    return "log_probability" if task_loss is softmax_cross_entropy else None
 
 
 def sigmoid_cross_entropy(output: ModelOutput, batch: Batch) -> Array:

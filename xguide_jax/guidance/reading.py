@@ -1,4 +1,4 @@
-"""Annotations as guidance terms read them out of a batch.
+"""Annotations as guidance terms read them out of a batch; yours can do the same.
 
 Every reader returns the annotation, on the pixels of the image, and which examples
 carry one. Rows that carry none hold zeros, so that what is computed from them is
@@ -44,6 +44,11 @@ def region_of(batch: Batch) -> tuple[Array, Array]:
     if not {"boxes", "boxes_valid"} <= batch.keys():
         raise _missing(("'region'", "'boxes' with 'boxes_valid'"), batch)
     boxes, counted = boxes_of(batch)
+    if getattr(batch["inputs"], "ndim", 0) < 3:
+        raise ValueError(
+            "boxes are of images: batch['inputs'] must be [B, H, W, C] here; give the "
+            "'region' [B, H, W] itself."
+        )
     _, height, width, *_ = batch["inputs"].shape
     region = ops.rasterise_boxes(boxes, counted, shape=(height, width))
     x0, y0, x1, y1 = jnp.moveaxis(ops.at_least_float32(boxes), -1, 0)
@@ -141,6 +146,19 @@ def present(batch: Batch) -> Array:
     return jnp.ones(ops.batch_size(batch), bool)
 
 
+def check_inside_share(inside_share: float) -> None:
+    """Refuses a share that no cell can exceed.
+
+    Args:
+      inside_share: the share of a cell that must be marked before the cell is.
+
+    Raises:
+      ValueError: outside [0, 1).
+    """
+    if not 0 <= inside_share < 1:
+        raise ValueError(f"`inside_share` (={inside_share}) must lie in [0, 1).")
+
+
 def on_cells(maps: Array, *, shape: tuple[int, int]) -> Array:
     """What was annotated on pixels, averaged onto the cells of a feature map.
 
@@ -231,7 +249,10 @@ def _read(
 def _on_pixels(name: str, maps: Array, batch: Batch) -> Array:
     """The annotation of an image [B, H, W, C]; coarse cells become their pixels."""
     inputs = batch.get("inputs")
-    if inputs is None or inputs.ndim != 4 or inputs.shape[1:3] == maps.shape[1:]:
+    # Inputs that are a dict say no size.
+    if inputs is None or getattr(inputs, "ndim", 0) != 4:
+        return maps
+    if inputs.shape[1:3] == maps.shape[1:]:
         return maps
     (height, width), (h, w) = inputs.shape[1:3], maps.shape[1:]
     stride = height // h

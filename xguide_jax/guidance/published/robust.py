@@ -1,37 +1,14 @@
 """RES and HAICS as the public code of RES has them, defects included.
 
-What differs is listed below, and what `robust_guided` does instead. Of the RES paper
-(Gao et al., KDD 2022) the abstract could be checked, its equations could not.
-
-RES:
-  threshold: help text, an argument of 0.75; code, ignores it and searches one for each
-    batch (`ops.balanced_threshold`), as do both forms here.
-  explained class: code, the label in training and the prediction in the test; both
-    forms, the label.
-  slack: meant for inexact borders; code, of the mean over the batch, as both forms. Its
-    default is 0, its commands say 0.1.
-  weight of the loss, restriction to the marked region: arguments that the code ignores.
-  Grad-CAM: cited, with its ReLU; code, signed, over (its range + 1e-6), with constant
-    channel weights. `robust_guided` adds no 1e-6 and leaves the weights to you.
-  masks: code, one pixel of each cell decides, so small regions vanish, and the map is
-    pulled to 0. In `robust_guided` a cell is evidence where a pixel of it is.
-  negatives: code, drops images without evidence. In `robust_guided` they take part.
-  imputation: code, on all cells, marked or not, as both forms; a regulariser of h that
-    is off in all runs and the kernel's bias, which has no effect, are in neither.
-  nothing marked in a batch: code, 0 / 0; 0 here.
-  HAICS as a baseline: meant, a mean over the marked cells; code, the mean over all
-    cells times the marked share. GRADIA as a baseline: code, |M − max(Y, 0)|, without
-    the softening of GRADIA's own code, which `gradia` has; not reproduced.
-  not reproduced: images mirrored without their masks; Grad-CAM from batches of one in
-    train mode, batch statistics updated; batches with unannotated images, which that
-    code cannot collate.
+Of the RES paper (Gao et al., KDD 2022) the abstract could be checked, its equations
+could not. `differences.md` lists what differs, and what `robust_guided` does instead.
 """
 
 import jax
 import jax.numpy as jnp
 
-from xguide_jax import attributions, losses, ops
-from xguide_jax.guidance import annotated, base, robust_parts
+from xguide_jax import losses, ops
+from xguide_jax.guidance import base, explaining, reading, robust_parts
 from xguide_jax.types import Array, Batch, Explain, GuidanceTerm, StepContext
 
 _EPSILON = 1e-6
@@ -40,7 +17,7 @@ _EPSILON = 1e-6
 def res_gaussian_published(
     *, slack: float = 0.1, layer: str = "features"
 ) -> GuidanceTerm:
-    """RES-G as published, by the list above.
+    """RES-G as published, by `differences.md`.
 
     Masks keep one pixel of each cell, the first of it; h(P) = blur(P) / (max + 1e-6)
     of these. Grad-CAM explains the logit of the label with constant weights.
@@ -72,7 +49,7 @@ def res_learned_published(
     stride: int = 32,
     layer: str = "features",
 ) -> GuidanceTerm:
-    """RES-L as published, by the list above.
+    """RES-L as published, by `differences.md`.
 
     Args:
       slack: at least 0.
@@ -123,33 +100,27 @@ def haics_published(*, layer: str = "features") -> GuidanceTerm:
         everywhere = jnp.where(marked.signs > 0, 1.0, -1.0)
         entropy = losses.masked_cross_entropy(maps, everywhere)
         share = jnp.mean(marked.signs != 0, axis=(1, 2), dtype=maps.dtype)
-        counted = marked.valid & annotated.present(context.batch)
+        counted = marked.valid & reading.present(context.batch)
         values = jnp.stack([entropy, share, jnp.ones_like(share)])
         sums = jnp.sum(jnp.where(counted, values, 0.0), axis=1)
         entropy, share, count = ops.axis_sum(sums, context.axis_name)
         product = ops.safe_divide(entropy, count) * ops.safe_divide(share, count)
         weight = marked.valid.astype(maps.dtype)
         loss = jnp.broadcast_to(product, weight.shape)
-        loss = annotated.spoil(loss, marked.evidence)
+        loss = reading.spoil(loss, marked.evidence)
         return loss, weight, {"blank": robust_parts.blank(maps)}
 
     return base.stateless(loss_fn)
 
 
 def _published_cam(layer: str) -> Explain:
-    return robust_parts.normalised_cam(
-        layer=layer,
-        score_fn=attributions.target_logit,
-        frozen_weights=True,
-        explain_in="eval",
-        epsilon=_EPSILON,
-    )
+    return explaining.normalised_cam(layer=layer, epsilon=_EPSILON)
 
 
 def _by_nearest(batch: Batch, *, shape: tuple[int, int]) -> robust_parts.Marked:
     """The first pixel of each cell; images without evidence take no part."""
-    annotations, valid = annotated.annotations_of(batch)
-    valid &= jnp.any(annotations > 0, axis=(1, 2)) | annotated.refused(annotations)
+    annotations, valid = reading.annotations_of(batch)
+    valid &= jnp.any(annotations > 0, axis=(1, 2)) | reading.refused(annotations)
     annotations = jnp.where(valid[:, None, None], annotations, 0.0)
     signs = jnp.sign(_nearest(annotations, shape=shape))
     return robust_parts.Marked(jax.nn.relu(annotations), signs, valid, valid)
@@ -162,7 +133,7 @@ def _blurred(params: object, evidence: Array, *, shape: tuple[int, int]) -> Arra
 
 
 def _nearest(maps: Array, *, shape: tuple[int, int]) -> Array:
-    annotated.check_aspect(maps.shape[1:], shape)
+    reading.check_aspect(maps.shape[1:], shape)
     rows, columns = (
         jnp.arange(cells) * size // cells
         for size, cells in zip(maps.shape[1:], shape, strict=True)
