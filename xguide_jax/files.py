@@ -87,7 +87,7 @@ def write_bytes(path: Path, content: bytes) -> None:
       path: the file, replaced if it is there; in a directory that exists.
       content: all of it.
     """
-    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    temporary = f"{os.fspath(path)}.tmp"  # what a killed run left is overwritten
     try:
         with open(temporary, "wb") as file:
             file.write(content)

@@ -228,3 +228,14 @@ def test_derivatives_in_parameters_inputs_and_baselines_are_right(x64, chunk_siz
     explanation = jax.jit(explanation)
     jax.test_util.check_grads(explanation, wide, order=2, modes=["rev"])
     jax.test_util.check_grads(explanation, wide, order=1, modes=["fwd"])
+
+
+def test_the_old_word_for_points_warns_and_gives_the_same():
+    integrate = functools.partial(
+        attributions.integrated_gradients, functools.partial(network, PARAMS), INPUTS,
+        TARGETS, baselines=BASELINES, score_fn=attributions.target_logit,
+    )  # fmt: skip
+    with pytest.warns(DeprecationWarning, match="give `num_points` instead") as caught:
+        old = integrate(num_steps=3)
+    assert len(caught) == 1
+    np.testing.assert_array_equal(old, integrate(num_points=3))

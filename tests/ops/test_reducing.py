@@ -214,3 +214,25 @@ def test_example_indices_count_on_across_devices():
     indices = pmap(lambda _: ops.example_indices(3, axis_name="batch"))(jnp.zeros(4))
     assert indices.dtype == ops.example_indices(3).dtype == jnp.int32
     np.testing.assert_array_equal(indices, np.arange(12).reshape(4, 3))
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 5, 9])
+def test_a_barriered_sum_is_that_of_its_parts(chunk_size):
+    """Every part once, in order, in chunks of at most that many."""
+    chunks = []
+
+    def part(values, numbers):
+        chunks.append(numbers.tolist())
+        return jnp.sum(values * jnp.asarray(numbers + 1, values.dtype)[:, None], axis=0)
+
+    values = jnp.array([1.0, 2.0])
+    total = ops.barriered_sum(part, values, count=5, chunk_size=chunk_size)
+    np.testing.assert_array_equal(total, 15 * values)
+    assert [n for chunk in chunks for n in chunk] == list(range(5))
+    assert max(map(len, chunks)) == min(chunk_size, 5)
+    sum_of = lambda v: jnp.sum(
+        ops.barriered_sum(part, v, count=5, chunk_size=chunk_size)
+    )
+    np.testing.assert_array_equal(jax.grad(sum_of)(values), [15.0, 15.0])
+    barriers = str(jax.make_jaxpr(sum_of)(values)).count("optimization_barrier")
+    assert barriers == -(-5 // chunk_size)

@@ -177,7 +177,8 @@ def _told_of_regions(fill: Callable[..., Array]) -> Callable[..., Array]:
         return fill
     deprecating.warn(
         "`fill` takes `region`, which is no longer read from its signature: give "
-        "`guidance.region_fill(fill)` instead"
+        "`guidance.region_fill(fill)` instead",
+        stacklevel=5,
     )
     names = [n for n in ("axis_name", "present", "region") if n in found]
     return region_fills.region_fill(

@@ -152,7 +152,8 @@ def _with_key(rank_fn: RankFn) -> RankFn:
     if key is not None and key.default is inspect.Parameter.empty:
         deprecating.warn(
             "`rank_fn` takes `key`, which is no longer read from its signature: give "
-            "`ops.keyed(rank_fn)` instead"
+            "`ops.keyed(rank_fn)` instead",
+            stacklevel=4,
         )
         return rank_fn
     return lambda attributions_, *, key: rank_fn(attributions_)
