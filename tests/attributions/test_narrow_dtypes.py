@@ -52,8 +52,9 @@ def test_channel_weights_are_means_in_float32(dtype):
     score = lambda x: jnp.sum(x * gradient, axis=(1, 2, 3))
     head = lambda x: jnp.stack([score(x), jnp.zeros(1, dtype)], axis=1)
     weights = attributions.grad_cam_weights(
-        head, jnp.ones((1, 1, 2, 1), dtype), TARGET, score_fn=score_fn
-    )
+        head, jnp.ones((1, 1, 2, 1), dtype), TARGET,
+        score_fn=attributions.regression_output,  # one output
+    )  # fmt: skip
     assert weights.dtype == jnp.float32
     np.testing.assert_array_equal(weights, [[1 + 1 / 256]])
 
