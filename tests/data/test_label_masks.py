@@ -7,7 +7,7 @@ import pytest
 
 from xguide_jax import data, losses, metrics
 from xguide_jax.data import label_masks
-from xguide_jax.guidance import annotated
+from xguide_jax.guidance import reading
 
 
 def test_a_mask_of_0_and_255_becomes_a_mask_of_0_and_1():
@@ -38,8 +38,8 @@ def test_a_picture_without_the_class_is_not_annotated_for_either_kind_of_term():
     assert signs[1].tolist() == [[0, 0], [0, 0]]
     assert signs[0].tolist() == [[1, -1], [-1, -1]]
     for read, known in [
-        (annotated.region_of, {"region": region}),
-        (annotated.annotations_of, {"annotations": signs}),
+        (reading.region_of, {"region": region}),
+        (reading.annotations_of, {"annotations": signs}),
     ]:
         batch = {**known, "inputs": np.zeros((2, 2, 2, 3)), "labels": np.zeros(2, int)}
         data.validate_batch(batch, num_classes=1)
