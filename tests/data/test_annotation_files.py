@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from xguide_jax import data
-from xguide_jax.guidance import annotated
+from xguide_jax.guidance import reading
 
 _HEADER = ["", "img_idx", "attention", "img_check", "matrix_resize"]
 
@@ -106,7 +106,7 @@ def test_floats_and_truth_values_are_numbers_too(tmp_path):
 
 def test_terms_and_transforms_read_these_annotations(published):
     known = data.res_annotations(published, ["1.jpg", "5.jpg", "4.jpg"])
-    maps, valid = annotated.annotations_of(known)
+    maps, valid = reading.annotations_of(known)
     np.testing.assert_array_equal(np.asarray(maps), known["annotations"])
     assert valid.tolist() == [True, False, True]
     inputs = known["annotations"][0][..., None].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Values and tables as text."""
+"""Values as text."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,31 +46,22 @@ def test_control_characters_are_written_out_and_other_text_is_kept():
     assert formatting.printable(kept) == kept
 
 
-def test_a_table_is_aligned_and_is_markdown():
-    rows = [{"arm": "guided", "accuracy": 0.5}, {"arm": "no", "seeds": 5}]
-    assert reporting.format_table(rows).split("\n") == [
-        "| arm    | accuracy | seeds |",
-        "| ------ | -------: | ----: |",
-        "| guided |      0.5 |     \u2013 |",
-        "| no     |        \u2013 |     5 |",
-    ]
-
-
-def test_no_cell_breaks_out_of_its_table():
-    rows = [{"a|b": "x | y\nz\x1b[2J"}]
-    lines = reporting.format_table(rows).split("\n")
-    assert lines[0] == r"| a\|b               |".replace("               ", " " * 12)
-    assert lines[2] == r"| x \| y z\x1b[2J |"
-    assert len({len(line) for line in lines}) == 1
-
-
-def test_numbers_of_any_kind_stand_to_the_right():
-    rows = [{"a": jnp.bfloat16(0.5), "b": jnp.float32(np.nan), "c": "0.5 (1 of 2)"}]
-    assert reporting.format_table(rows).split("\n")[1:] == [
-        "| --: | --------: | ------------ |",
-        "| 0.5 | undefined | 0.5 (1 of 2) |",
-    ]
-
-
-def test_no_rows_give_no_table():
-    assert reporting.format_table([]) == ""
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        ((0.41, 0.3, 0.52, 5, 5), "+0.41 [+0.30, +0.52]"),
+        ((0.41, 0.3, 0.52, 4, 5), "+0.41 [+0.30, +0.52] (4 of 5 seeds)"),
+        ((-0.1, np.nan, np.nan, 1, 1), "-0.10 (one seed, no interval)"),
+        ((-0.1, np.nan, np.nan, 1, 5), "-0.10 (1 of 5 seeds, no interval)"),
+        ((0.1, -np.inf, np.inf, 5, 5), "+0.10 [unbounded]"),
+        ((np.inf, np.nan, np.nan, 2, 2), "+inf (no interval)"),
+        ((np.nan, np.nan, np.nan, 0, 5), "undefined"),
+    ],
+)
+def test_an_estimate_comes_with_its_interval_and_its_seeds(estimate, text):
+    estimate = reporting.Estimate(*estimate)
+    assert formatting.estimate_text(estimate, digits=2) == text
+    unsigned = formatting.estimate_text(estimate, digits=2, signed=False)
+    assert unsigned == text.replace("+", "")
+    if not text.startswith("undefined"):  # in three decimals, as estimates print it
+        assert formatting.estimate_text(estimate) == str(estimate)

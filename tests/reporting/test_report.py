@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import matplotlib.figure
 import pytest
 
 from xguide_jax import reporting
@@ -111,6 +112,7 @@ def test_hostile_text_is_shown_and_never_becomes_markup(tmp_path, text):
         tmp_path / "harmless.html",
         title="t",
         summary="s",
+        findings=["f"],
         tables={"c": [{"k": "v"}]},
         figures={"f": _PNG},
         config={"n": {"m": "v"}},
@@ -120,6 +122,7 @@ def test_hostile_text_is_shown_and_never_becomes_markup(tmp_path, text):
         tmp_path / "hostile.html",
         title=text,
         summary=text,
+        findings=[text],
         tables={text: [{text: text}]},
         figures={text: _PNG},
         config={text: {text: text}},
@@ -136,8 +139,9 @@ def test_hostile_text_is_shown_and_never_becomes_markup(tmp_path, text):
         .replace("\u202e", r"\u202e")
         .replace("\ud800", r"\ud800")
     )
-    # Title and heading 2, summary 1, undefined 1, table 3, figure 1, configuration 3.
-    assert "".join(page.text).count(shown) == 11
+    # Title and heading 2, finding 1, summary 1, undefined 1, table 3, figure 1,
+    # configuration 3.
+    assert "".join(page.text).count(shown) == 12
     assert [figure["alt"] for figure in page.having("img")] == [shown]
 
 
@@ -184,6 +188,52 @@ def test_a_report_without_tables_and_figures_is_one_too(tmp_path):
     page = _write(tmp_path / "report.html", tables={}, figures={})
     assert not page.having("img")
     assert "Results" not in "".join(page.text)
+
+
+def test_a_title_is_all_a_report_needs(tmp_path):
+    reporting.write_report(tmp_path / "report.html", title="A run")
+    page = _Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "".join(page.text).split() == ["A", "run", "A", "run"]
+
+
+def test_findings_come_first_then_figures_then_folded_tables(tmp_path):
+    page = _write(tmp_path / "report.html", findings=["It holds.", "It costs."])
+    headings = [part for part in page.text if part.strip()]
+    order = ["It holds.", "It costs.", "First.", "Figures", "Curves", "Results", "seed"]
+    assert [part for part in headings if part in order] == order
+    assert len(page.having("details")) == 3  # the summary, a table, the configuration
+    assert not [element for element in page.having("details") if "open" in element]
+    # A summary alone is what the page begins with, and is not folded.
+    page = _write(tmp_path / "report.html", findings=())
+    assert len(page.having("details")) == 2
+    # One finding may be given as it is.
+    page = _write(tmp_path / "report.html", findings="It holds.")
+    assert "It holds." in page.text
+
+
+def test_the_best_is_marked_and_controls_stand_below(tmp_path):
+    columns = [reporting.Column("arm"), reporting.Column("accuracy", 2, "max")]
+    rows = [("unguided", 0.9), ("a", 0.5), ("b", 0.75), ("c", 0.625)]
+    tables = [reporting.Table("Results", columns, rows, apart=["unguided"])]
+    page = _write(tmp_path / "report.html", tables=tables, config=None)
+    marks = [cell["class"] for cell in page.having("td") if "class" in cell]
+    assert marks[1::2] == ["number worst", "number best", "number", "number"]
+    shown = [part for part in page.text if part.startswith(("0.", "unguided"))]
+    assert shown == ["0.50", "0.75", "0.62", "unguided", "0.90"]
+    assert [group.get("class") for group in page.having("tbody")][:2] == [
+        "arms", "apart",
+    ]  # fmt: skip
+
+
+def test_figures_may_be_those_of_matplotlib(tmp_path):
+    figure = matplotlib.figure.Figure(figsize=(7, 1))
+    page = _write(tmp_path / "a.html", figures={"f": figure, "g": _PNG})
+    first, second = page.having("img")
+    png = base64.b64decode(first["src"].removeprefix("data:image/png;base64,"))
+    assert png == reporting.to_png(figure)
+    # Seven inches take the line, one pixel does not.
+    assert [element.get("class") for element in page.having("figure")] == ["wide", None]
+    assert second["alt"] == "g"
 
 
 def test_the_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -1,20 +1,31 @@
 """What comes out of a run: figures for a paper, tables, and one page that holds both.
 
+A page begins with what came out (`finding`), shows pictures, and folds its tables
+(`Table`, a list of columns written as data) below.
+
 Everything takes NumPy arrays or plain values and returns a Matplotlib `Figure` or text;
 only `write_report` writes a file. Undefined values are counted and shown, not hidden.
 This package needs matplotlib and jinja2, of `xguide_jax[experiments]`.
 """
 
 from xguide_jax.reporting.curve_figures import curves, training_curves
-from xguide_jax.reporting.formatting import format_table, format_value
+from xguide_jax.reporting.findings import finding
+from xguide_jax.reporting.formatting import format_value
+from xguide_jax.reporting.intervals import bootstrap_interval, t_interval
 from xguide_jax.reporting.map_figures import overlay, saliency_grid
 from xguide_jax.reporting.moved import __getattr__ as __getattr__
 from xguide_jax.reporting.report import write_report
 from xguide_jax.reporting.style import to_png
+from xguide_jax.reporting.tabulating import Column, Table, format_table
 from xguide_jax.reporting.tradeoff_figures import pareto_front, tradeoff
 
 __all__ = (
+    "Column",
+    "Estimate",
+    "Table",
+    "bootstrap_interval",
     "curves",
+    "finding",
     "format_table",
     "format_value",
     "overlay",

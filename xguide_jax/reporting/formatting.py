@@ -1,11 +1,9 @@
-"""Values and tables as text that is safe to print, paste and publish."""
+"""Values as text that is safe to print, paste and publish."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-
-Row = Mapping[str, object]
 
 # Joiners that some scripts and emoji cannot be written without.
 _HARMLESS = frozenset("\n\t\u200c\u200d")
@@ -44,7 +42,7 @@ def format_value(value: object) -> str:
     Returns:
       Printable text.
     """
-    value = _plain(value)
+    value = plain(value)
     if value is None:
         return "\u2013"  # a dash
     if isinstance(value, float):
@@ -52,86 +50,62 @@ def format_value(value: object) -> str:
     return printable(str(value))
 
 
-def fixed(value: float, *, digits: int = 3) -> str:
+def fixed(value: float, *, digits: int = 3, signed: bool = False) -> str:
     """A number with a fixed count of decimals, and NaN as 'undefined'.
 
     Args:
       value: the number.
       digits: behind the point.
+      signed: whether numbers above 0 carry a plus.
 
     Returns:
       Text.
     """
-    return "undefined" if np.isnan(value) else f"{value:.{digits}f}"
+    if np.isnan(value):
+        return "undefined"
+    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
 
 
-def columns_of(rows: Sequence[Row]) -> list[str]:
-    """All keys of the rows, in the order they are first met.
-
-    Args:
-      rows: {column: value}.
-
-    Returns:
-      Column names, each once.
-    """
-    return list(dict.fromkeys(key for row in rows for key in row))
-
-
-def is_numeric(rows: Sequence[Row], column: str) -> bool:
-    """Whether a column holds numbers only, and so belongs to the right.
+def estimate_text(estimate: Any, *, digits: int = 3, signed: bool = True) -> str:
+    """An estimate with its interval, and how many seeds it rests on where some lack.
 
     Args:
-      rows: {column: value}; a row may lack the column or hold None there.
-      column: its name.
+      estimate: with `value`, `low`, `high`, `num_seeds` and `num_given`, as
+        `paired_difference` returns it.
+      digits: behind the point.
+      signed: whether values above 0 carry a plus, as differences do.
 
     Returns:
-      False as well where no row has a value.
+      '+0.012 [+0.003, +0.021]', '+0.012 (one seed, no interval)', or the like.
     """
-    values = [row[column] for row in rows if row.get(column) is not None]
-    kinds = [np.asarray(_plain(value)).dtype.kind for value in values]
-    return bool(kinds) and set(kinds) <= set("iuf")
+    value = fixed(estimate.value, digits=digits, signed=signed)
+    if np.isnan(estimate.value):
+        return value
+    bounds = [estimate.low, estimate.high]
+    notes = []
+    if estimate.num_seeds == estimate.num_given == 1:
+        notes.append("one seed")
+    elif estimate.num_seeds < estimate.num_given:
+        notes.append(f"{estimate.num_seeds} of {estimate.num_given} seeds")
+    if np.isnan(bounds).any():
+        notes.append("no interval")
+    elif np.isinf(bounds).all():
+        value += " [unbounded]"
+    else:
+        low, high = (fixed(bound, digits=digits, signed=signed) for bound in bounds)
+        value += f" [{low}, {high}]"
+    return f"{value} ({', '.join(notes)})" if notes else value
 
 
-def format_table(rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table that is also aligned for a terminal.
+def plain(value: object) -> object:
+    """A number of NumPy or JAX as Python's; anything else as it is.
 
     Args:
-      rows: {column: value}; a column that a row lacks is shown as a dash.
+      value: anything.
 
     Returns:
-      Lines of equal width, numbers to the right, without a line break at the end; the
-      empty text for no rows.
+      A Python number for an array without axes.
     """
-    columns = columns_of(rows)
-    if not columns:
-        return ""
-    body = [[_cell(format_value(row.get(key))) for key in columns] for row in rows]
-    cells = [[_cell(printable(key)) for key in columns], *body]
-    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    right = [is_numeric(rows, key) for key in columns]
-    marks = [
-        "-" * (width - 1) + ":" if numeric else "-" * width
-        for width, numeric in zip(widths, right, strict=True)
-    ]
-    lines = [cells[0], marks, *cells[1:]]
-    return "\n".join(
-        "| "
-        + " | ".join(
-            cell.rjust(width) if numeric else cell.ljust(width)
-            for cell, width, numeric in zip(line, widths, right, strict=True)
-        )
-        + " |"
-        for line in lines
-    )
-
-
-def _plain(value: object) -> object:
-    """A number of NumPy or JAX as Python's; anything else as it is."""
     if getattr(value, "ndim", None) == 0 and hasattr(value, "dtype"):
         return np.asarray(value).item()
     return value
-
-
-def _cell(text: str) -> str:
-    """A bar or a line break inside a cell would end it."""
-    return " ".join(text.split()).replace("|", r"\|")

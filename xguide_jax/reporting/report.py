@@ -1,4 +1,4 @@
-"""One static page for a run: what was found, how often nothing could be, and with what.
+"""One static page for a run: what came out, pictures of it, and every number.
 
 The page is a single file. Figures are inlined, nothing is loaded from elsewhere (a
 content security policy forbids it), and every text on it is escaped.
@@ -11,10 +11,14 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import jinja2
+from matplotlib.figure import Figure
 
 from xguide_jax import files
-from xguide_jax.reporting import formatting
+from xguide_jax.reporting import formatting, style, tabulating
 
+Picture = Figure | bytes | str | os.PathLike[str]
+
+_WIDE = 1200  # pixels from which a figure takes the whole line, not half of it
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -22,26 +26,32 @@ def write_report(
     path: str | os.PathLike[str],
     *,
     title: str,
-    summary: str,
-    tables: Mapping[str, Sequence[formatting.Row]],
-    figures: Mapping[str, bytes | str | os.PathLike[str]],
-    config: Mapping[str, object],
-    undefined: Mapping[str, int],
+    findings: Sequence[str] = (),
+    figures: Mapping[str, Picture] | None = None,
+    tables: Mapping[str, Sequence[tabulating.Row]] | Sequence[tabulating.Table] = (),
+    summary: str = "",
+    config: Mapping[str, object] | None = None,
+    undefined: Mapping[str, int] | None = None,
 ) -> pathlib.Path:
     """Writes the report of a run as one HTML file that needs nothing else.
 
-    The file appears whole or not at all: it is written beside `path`, flushed to the
-    disk and renamed. Missing folders are made.
+    The page begins with what came out, then shows the figures, then the tables, each
+    folded under its caption. The file appears whole or not at all: it is written beside
+    `path`, flushed to the disk and renamed. Missing folders are made.
 
     Args:
       path: of the file, e.g. `runs/digits/report.html`.
       title: of the page.
-      summary: what was found, in paragraphs separated by empty lines.
-      tables: {caption: rows of {column: value}}, in the order shown.
-      figures: {caption: PNG as bytes, or the path of one}, in the order shown.
+      findings: what came out, a paragraph each, as `finding` makes them.
+      figures: {caption: a Matplotlib figure, or a PNG as bytes or by its path}, in the
+        order shown.
+      tables: `Table`s, or {caption: rows of {column: value}}, in the order shown.
+      summary: what was run and how to read it, in paragraphs separated by empty lines;
+        folded where there are findings.
       config: the resolved configuration, nested as it likes; also the place for
-        versions, commit and machine.
-      undefined: {metric: number of undefined values}; those above 0 are listed.
+        versions, commit and machine. None leaves the section out.
+      undefined: {metric: number of undefined values}; those above 0 are listed. None
+        leaves the section out.
 
     Returns:
       `path`.
@@ -49,12 +59,17 @@ def write_report(
     Raises:
       ValueError: if a figure is no PNG.
     """
+    if isinstance(tables, Mapping):
+        tables = [tabulating.table_of(name, rows) for name, rows in tables.items()]
     page = _template().render(
         title=title,
+        findings=[findings] if isinstance(findings, str) else list(findings),
         paragraphs=[part for part in summary.split("\n\n") if part.strip()],
-        tables={caption: _table(rows) for caption, rows in tables.items()},
-        figures={caption: _data_uri(caption, png) for caption, png in figures.items()},
-        config=list(_flat(config)),
+        tables=[(table.caption, tabulating.laid_out(table)) for table in tables],
+        figures=[
+            _drawn(caption, figure) for caption, figure in (figures or {}).items()
+        ],
+        config=None if config is None else list(_flat(config)),
         undefined=undefined,
     )
     path = pathlib.Path(path)
@@ -76,14 +91,6 @@ def _template() -> jinja2.Template:
     return environment.from_string(source.read_text(encoding="utf-8"))
 
 
-def _table(rows: Sequence[formatting.Row]) -> dict[str, object]:
-    columns = formatting.columns_of(rows)
-    return {
-        "columns": [(name, formatting.is_numeric(rows, name)) for name in columns],
-        "rows": [[row.get(name) for name in columns] for row in rows],
-    }
-
-
 def _flat(config: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
     """(dotted name, value) of every leaf; what is empty counts as a leaf."""
     for name, value in config.items():
@@ -94,8 +101,16 @@ def _flat(config: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{name}", value if isinstance(value, str) else repr(value)
 
 
-def _data_uri(caption: str, figure: bytes | str | os.PathLike[str]) -> str:
+def _drawn(caption: str, figure: Picture) -> dict[str, object]:
+    if isinstance(figure, Figure):
+        figure = style.to_png(figure)
     png = figure if isinstance(figure, bytes) else pathlib.Path(figure).read_bytes()
     if not png.startswith(_PNG_SIGNATURE):
         raise ValueError(f"`figures`[{caption!r}] must be a PNG.")
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    # In every PNG the width stands here, behind the signature and a header's name.
+    width = int.from_bytes(png[16:20], "big")
+    return {
+        "caption": caption,
+        "source": "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
+        "is_wide": width > _WIDE,
+    }
