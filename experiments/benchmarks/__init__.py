@@ -1,1 +1,27 @@
-"""Timings that the design rests on; each prints its own table."""
+"""Timings that the design rests on; each prints its own table.
+
+`python -m experiments.benchmarks` lists them.
+"""
+
+import argparse
+
+NAMES = (
+    "double_backward",
+    "feeding",
+    "integrated_gradients",
+    "selecting",
+    "step_flops",
+)
+
+
+def answer_help(doc: str | None) -> None:
+    """Answers `--help` with what a benchmark measures, and refuses any other flag.
+
+    Without it `--help` would run the benchmark, for minutes.
+
+    Args:
+      doc: the benchmark's `__doc__`.
+    """
+    argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()

@@ -22,6 +22,7 @@ import optax
 from flax import linen as nn
 from jax import lax
 
+from experiments import benchmarks
 from xguide_jax import models
 from xguide_jax.types import Array, PyTree
 
@@ -113,6 +114,7 @@ def run(config: Config) -> dict[str, list[float]]:
 
 def main() -> None:
     """Prints the table."""
+    benchmarks.answer_help(__doc__)
     config = Config()
     times = run(config)
     device = jax.devices()[0].device_kind

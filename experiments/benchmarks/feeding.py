@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import optax
 
-from experiments import arms, saliency_guided_images
+from experiments import arms, benchmarks, saliency_guided_images
 from xguide_jax import attributions, data, models, training
 from xguide_jax.types import TrainState
 
@@ -42,6 +42,7 @@ def seconds(
 
 def main() -> None:
     """Prints steps a second of both, round by round, and their ratio."""
+    benchmarks.answer_help(__doc__)
     config = saliency_guided_images.Config()
     dataset = data.digits()
     terms = saliency_guided_images.terms_of(

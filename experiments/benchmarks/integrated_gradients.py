@@ -19,6 +19,7 @@ import time
 import jax
 import jax.numpy as jnp
 
+from experiments import benchmarks
 from xguide_jax import attributions, models
 from xguide_jax.types import Array
 
@@ -105,6 +106,7 @@ def run(config: Config) -> dict[int, tuple[float, list[float]]]:
 
 def main() -> None:
     """Prints the table."""
+    benchmarks.answer_help(__doc__)
     config = Config()
     results = run(config)
     device = jax.devices()[0].device_kind

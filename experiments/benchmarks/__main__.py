@@ -1,0 +1,23 @@
+"""Lists the benchmarks.
+
+Command: python -m experiments.benchmarks
+"""
+
+import ast
+import pathlib
+
+from experiments import benchmarks
+
+
+def main() -> None:
+    """Prints each benchmark's command under its first line."""
+    benchmarks.answer_help(__doc__)
+    for name in benchmarks.NAMES:
+        # Read and not imported: jax alone takes a second.
+        source = pathlib.Path(__file__).with_name(f"{name}.py").read_text("utf-8")
+        doc = ast.get_docstring(ast.parse(source)) or ""
+        print(f"{doc.splitlines()[0]}\n    python -m experiments.benchmarks.{name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Benchmarks say what they are without running."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from experiments import benchmarks
+
+FOLDER = pathlib.Path(benchmarks.__file__).parent
+
+
+def _run(name, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=FOLDER.parents[1],
+    )
+
+
+def test_every_benchmark_is_listed_with_its_command():
+    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__"}
+    assert files == set(benchmarks.NAMES)
+    lines = _run("benchmarks").stdout.splitlines()
+    commands = [f"    python -m experiments.benchmarks.{n}" for n in benchmarks.NAMES]
+    assert lines[1::2] == commands
+
+
+def test_help_says_what_a_benchmark_measures_and_runs_nothing():
+    shown = _run("benchmarks.selecting", "--help")
+    assert shown.returncode == 0
+    assert "bisection of the bits against `jax.lax.top_k`" in shown.stdout
+    assert "bisection  " not in shown.stdout  # a row of its table
+    refused = _run("benchmarks.selecting", "--rounds", "3")
+    assert refused.returncode == 2
+
+
+@pytest.mark.parametrize("name", benchmarks.NAMES)
+def test_a_benchmark_answers_before_it_does_anything(name):
+    source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    body = source[source.index("def main() -> None:") :].splitlines()
+    assert body[2] == "    benchmarks.answer_help(__doc__)"
