@@ -2,11 +2,17 @@
 
 import pathlib
 import re
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
+from flax import linen as nn
+
+from xguide_jax import models, testing
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 README = pathlib.Path(__file__).parents[1] / "README.md"
@@ -16,7 +22,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), 
 def batch_at(step):
     key = jax.random.key(step)
     labels = jnp.arange(8) % 10
-    inputs = jax.random.normal(key, (8, 28, 28, 1)) + labels[:, None, None, None] / 10.0
+    shift = labels.astype(jnp.float32)[:, None, None, None] / 10
+    inputs = jax.random.normal(key, (8, 28, 28, 1)) + shift
     return {"inputs": inputs, "labels": labels}
 
 
@@ -41,13 +48,62 @@ def test_the_first_example_is_ten_lines_in_an_ordinary_loop_and_trains(guided):
     assert max(jax.tree.leaves(moved)) > 0
 
 
-def test_the_other_examples_run_after_it(guided):
+@pytest.fixture
+def run_dir(tmp_path):
+    """What an experiment leaves of an arm, zeros for weights."""
+    network = models.SaliencyGuidedCNN()
+    params, _ = jax.eval_shape(
+        lambda: models.init_linen(network, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    )
+    arrays = {
+        "params." + jax.tree_util.keystr(place, simple=True, separator="."): np.zeros(
+            leaf.shape, leaf.dtype
+        )
+        for place, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+    path = tmp_path / "models" / "signed-0" / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    safetensors.numpy.save_file(arrays, path)
+    return tmp_path
+
+
+@pytest.fixture
+def board(monkeypatch):
+    """Stands in for tensorboardX, which the tests do not install."""
+    scalars = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def add_scalar(self, *scalar):
+            scalars.append(scalar)
+
+    module = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "tensorboardX", module)
+    return scalars
+
+
+def test_paragraphs_are_at_most_100_characters_wide():
+    text = re.sub(r"```.*?```", "", README.read_text(encoding="utf-8"), flags=re.S)
+    lines = [line for line in text.splitlines() if not line.startswith("|")]
+    assert [line for line in lines if len(line) > 100] == []
+
+
+def test_the_files_it_points_at_are_there():
+    places = re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8"))
+    assert places
+    assert [place for place in places if not (README.parent / place).exists()] == []
+
+
+def test_the_other_examples_run_after_it(guided, run_dir, board):
     batch = guided["batch"]
     names = guided | {
         "model_state": {},
         "images": batch["inputs"],
         "labels": batch["labels"],
         "key": jax.random.key(0),
+        "run_dir": run_dir,
         "region": jnp.zeros((8, 28, 28)).at[:, 5:20, 8:16].set(1.0),
     }
     exec("from xguide_jax import testing", names)
@@ -56,3 +112,31 @@ def test_the_other_examples_run_after_it(guided):
     assert np.isfinite(names["metrics"]["loss"])
     assert 0 < float(names["guided"]) < 100
     assert names["maps"].shape == names["images"].shape
+    assert names["output"].intermediates["features"].shape == (8, 7, 7, 32)
+    assert int(names["state"].step) == names["num_steps"]
+    logged = {name for name, _, step in board if step == names["num_steps"]}
+    assert {"loss", "task", "sgt"} <= logged
+    assert (run_dir / "metrics.jsonl").read_text().count("\n") == 2
+
+
+def test_a_module_that_is_opened_from_outside_keeps_the_contract(guided):
+    names = dict(guided)
+    (block,) = (b for b in BLOCKS if "def exposing" in b)
+    exec(block.partition("opened = ")[0], names)
+
+    class Sowing(nn.Module):
+        @nn.compact
+        def __call__(self, images):
+            hidden = nn.Conv(3, (3, 3))(images)
+            self.sow("intermediates", "features", hidden)
+            return nn.Dense(2)(jnp.tanh(hidden).mean(axis=(1, 2)))
+
+    images = jax.random.normal(jax.random.key(0), (2, 4, 4, 1))
+    weights = models.init_linen(Sowing(), jax.random.key(1), images)
+    opened = names["exposing"](Sowing(), features="Conv_0")
+    output, _ = opened(*weights, images, train=False)
+    assert output.intermediates["features"].shape == (2, 4, 4, 3)
+    testing.check_apply_fn(opened, *weights, images)
+    sown, _ = models.linen_apply_fn(Sowing())(*weights, images, train=False)
+    assert not sown.intermediates
+    np.testing.assert_array_equal(output.logits, sown.logits)

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom as they are."""
+"""The notebooks run from top to bottom as they are, and show what they did."""
 
 import pathlib
 
@@ -7,14 +7,45 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments" / "notebooks"
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda p: p.stem)
+def kinds(notebook):
+    """What every code cell puts out: 'stream' or a type of data."""
+    return [
+        [
+            kind
+            for output in cell.outputs
+            for kind in (
+                # 'text/plain' stands beside every picture.
+                ["image/png"]
+                if "image/png" in output.get("data", {})
+                else output.get("data", {output.output_type: None})
+            )
+        ]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
+@each_notebook
 def test_runs_from_top_to_bottom(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
+    stored = [set(cell) for cell in kinds(notebook)]
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    assert [set(cell) - {"stderr"} for cell in kinds(notebook)] == stored
+
+
+@each_notebook
+def test_a_reader_sees_results_and_pictures_without_running_it(path):
+    notebook = nbformat.read(path, as_version=4)
+    shown = [kind for cell in kinds(notebook) for kind in cell]
+    assert "image/png" in shown
+    assert "stream" in shown
+    assert path.stat().st_size < 150_000  # pictures at the resolution of a screen
 
 
 def test_there_are_notebooks():
-    assert len(list(FOLDER.glob("*.ipynb"))) == 2
+    assert len(PATHS) == 2
