@@ -88,7 +88,8 @@ def completeness_error(
     )
     defined = change != 0
     gap = _total(attributions, change) - change
-    # The double where keeps the gradient of a defined row free of the undefined ones.
+    # A double `where`, as in `ops.safe_norm`: with one alone the gradient of a batch
+    # that holds an undefined row would be NaN.
     ratio = jnp.abs(gap) / jnp.where(defined, jnp.abs(change), 1.0)
     return jnp.where(defined, ratio, jnp.nan)
 

@@ -19,8 +19,8 @@ from xguide_jax.types import Array, Batch, GuidanceTerm, StepContext
 # (object, background, anchor), float [B, K] each, -> [B].
 ContrastLoss = Callable[..., Array]
 
-# A region or a background must hold more than this share of a feature map. A covered
-# cell may be 0.99999994 after resizing, which leaves no background.
+# Resizing may leave 0.99999994 in a cell that the region covers. Without this least
+# share of a feature map, the 6e-8 beside it would count as a background.
 _SMALLEST_SHARE = 1e-6
 
 

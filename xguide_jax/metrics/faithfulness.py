@@ -200,7 +200,7 @@ def _curve(
     columns = []
     # A plain loop, since a network in a compiled one is slow on CPU.
     for fraction in fractions:
-        # The small number makes 29 of 0.29 * 100, which is short of it.
+        # 0.29 * 100 is 28.999...: without the small number k would be 28 and not 29.
         k = int(fraction * num_scores + 1e-6)
         logits = predict_at(places < k)
         hits = jnp.asarray(correct(logits, labels))

@@ -86,12 +86,13 @@ def min_max_normalise(maps: Array, *, epsilon: float = 0.0) -> Array:
 
 
 def rescale_extremes(values: Array, *, axis: int | tuple[int, ...]) -> Array:
-    """Values whose sums and squares neither overflow nor vanish, else the same ones.
+    """Values brought to a scale at which sums and squares neither overflow nor vanish.
 
-    Where the largest magnitude along the axes lies outside of 1e-9 to 1e9, the values
-    times the power of two that brings it to about 1: exactly the same ratios. Others
-    keep every bit. For functions that know no scale; gradients flow, the factor is a
-    constant.
+    Where the largest magnitude along the axes lies outside of 1e-9 to 1e9, all values
+    are multiplied by the power of two that brings it to about 1, which keeps their
+    ratios exact; others keep every bit. Without it the squares of a map of 1e-30 would
+    all be 0, and the map would look empty. For functions whose result does not depend
+    on the scale; gradients flow, the factor is a constant.
 
     Args:
       values: float [...].

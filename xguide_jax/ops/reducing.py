@@ -70,7 +70,9 @@ def safe_norm(vectors: Array, *, axis: int | tuple[int, ...]) -> Array:
     chex.assert_type(vectors, float)
     squares = jnp.sum(jnp.square(precision.at_least_float32(vectors)), axis=axis)
     zero = squares == 0
-    # The root's own argument must not be 0, or its infinite slope meets a zero factor.
+    # The root has an infinite slope at 0. With the outer `where` alone its gradient
+    # would be 0 * inf = NaN, so an inner one keeps 0 out of the root: JAX's "double
+    # where", docs.jax.dev/en/latest/faq.html#gradients-contain-nan-where-using-where.
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, squares)))
 
 

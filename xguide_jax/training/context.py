@@ -73,7 +73,10 @@ def with_keys(context: StepContext, name: str, places: Array) -> StepContext:
     """The context as the term called `name` sees it, with a key for each example.
 
     The keys are functions of the term's name and of an example's place in the whole
-    batch, not of other terms or of how many devices share the batch.
+    batch, not of other terms or of how many devices share the batch. With one key for
+    all, as in `jax.random.normal(key, inputs.shape)`, two devices would draw the same
+    noise for different examples, and other noise than one device draws. JAX's own page
+    on keys: docs.jax.dev/en/latest/random-numbers.html.
 
     Args:
       context: with the key of the step.

@@ -259,8 +259,8 @@ def _record(step: int, sums: Mapping[str, np.ndarray]) -> Record:
 def _explain(in_a_row: int, record: Record) -> str:
     prefix = f"{_FLAG}/"
     counts = {k.removeprefix(prefix): v for k, v in record.items() if prefix in k}
-    # What is not finite makes all that is computed from it not finite, which says no
-    # more: a later stage is named where it failed more often than all before it.
+    # A loss that is NaN makes the gradient NaN, and that the update. Naming them all
+    # would hide the first: a later stage is named where it failed more often still.
     named, most = [], 0
     for stage in (sorted(counts.keys() - {n for s in _STAGES for n in s}), *_STAGES):
         failed = {name: counts[name] for name in stage if counts.get(name, 0) > most}
