@@ -179,7 +179,7 @@ def until(process, condition):
     pytest.fail("nothing happened for two minutes")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough  # whole processes that compile and are signalled, twice
 def test_a_run_that_is_told_to_end_goes_on_with_the_command_it_prints(tmp_path):
     log = tmp_path / "metrics.jsonl"
     steps = lambda: [record["step"] for record in training.read_records(log)]

@@ -29,6 +29,7 @@ def kinds(notebook):
     ]
 
 
+@pytest.mark.thorough  # a kernel each, which compiles and trains like a reader's
 @each_notebook
 def test_runs_from_top_to_bottom(path):
     notebook = nbformat.read(path, as_version=4)

@@ -90,6 +90,10 @@ def stepped(count, how=None):
     return training.data_parallel(step, how=how, devices=devices)(state, batch)
 
 
+# Thorough: all terms in one program, compiled for 1, 2 and 8 devices. The default run
+# keeps the same law for the core's terms (test_parallel) and for each term on two
+# devices (`testing.check_guidance_term`).
+@pytest.mark.thorough
 def test_devices_agree_about_terms_at_once_on_sparse_annotations(x64):
     one, metrics = stepped(1)
     gradient = one.opt_state[0].trace["model"]

@@ -201,7 +201,10 @@ def first_life(directory, source):
             log.write('{"step": 5, "loss": 0.5}\n{"step": 6, "lo')
 
 
-@pytest.mark.parametrize("begin", [pytest.param(0, marks=pytest.mark.slow), 4])
+# Thorough: a life for each of some hundred changes on disk. The default run keeps the
+# processes that are killed below, and the damaged checkpoints of test_checkpoint.
+@pytest.mark.thorough
+@pytest.mark.parametrize("begin", [0, 4])
 def test_death_at_any_change_on_disk_leaves_no_trace_in_the_result(
     begin, uninterrupted, tmp_path, monkeypatch
 ):
@@ -226,7 +229,7 @@ def test_death_at_any_change_on_disk_leaves_no_trace_in_the_result(
 
 
 @pytest.mark.parametrize(
-    ("num_runs", "num_kills"), [(1, 3), pytest.param(5, 4, marks=pytest.mark.slow)]
+    ("num_runs", "num_kills"), [(1, 3), pytest.param(5, 4, marks=pytest.mark.thorough)]
 )
 def test_killed_processes_leave_no_trace_in_the_result(num_runs, num_kills, tmp_path):
     # A compilation cache of its own: a kill may tear an entry that others would read.

@@ -16,6 +16,7 @@ import core_terms
 import jax
 import numpy as np
 import optax
+import pytest
 
 from xguide_jax import testing, training
 
@@ -116,6 +117,8 @@ def start(process_id, port, output):
     )
 
 
+# Thorough: two more processes start JAX and compile. Nothing else covers several hosts.
+@pytest.mark.thorough
 def test_two_processes_are_one(tmp_path):
     port = free_port()
     outputs = [tmp_path / f"{i}.npz" for i in (0, 1)]
