@@ -14,6 +14,11 @@ from typing import Any
 NAMES = {
     "guidance.annotated": "guidance.reading",
     "losses.imputation_l1": "losses.region_l1",
+    "reporting.Estimate": "evaluation.Estimate",
+    "reporting.bootstrap_interval": "evaluation.bootstrap_interval",
+    "reporting.paired_difference": "evaluation.paired_difference",
+    "reporting.ratio_of_means": "evaluation.ratio_of_means",
+    "reporting.t_interval": "evaluation.t_interval",
     "training.append_record": "files.append_record",
     "training.read_records": "files.read_records",
     "training.truncate_log": "files.truncate_log",

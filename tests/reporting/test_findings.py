@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from xguide_jax import reporting
+from xguide_jax import evaluation, reporting
 
 
 def estimate(value, half=np.nan, seeds=5):
-    return reporting.Estimate(value, value - half, value + half, seeds, seeds)
+    return evaluation.Estimate(value, value - half, value + half, seeds, seeds)
 
 
 def test_the_arm_that_is_ahead_is_named_with_its_interval_and_its_price():
@@ -76,7 +76,7 @@ def test_undefined_differences_are_named():
 
 
 def test_seeds_that_lack_are_told():
-    missing = reporting.Estimate(0.2, 0.1, 0.3, 4, 5)
+    missing = evaluation.Estimate(0.2, 0.1, 0.3, 4, 5)
     text = reporting.finding("F1", {"a": missing}, reference="unguided")
     assert "+0.200 [+0.100, +0.300] (4 of 5 seeds) over 5 seeds" not in text
     assert "+0.200 [+0.100, +0.300] over 4 of 5 seeds." in text

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xguide_jax import reporting
+from xguide_jax import evaluation, reporting
 from xguide_jax.reporting import formatting
 
 
@@ -59,7 +59,7 @@ def test_control_characters_are_written_out_and_other_text_is_kept():
     ],
 )
 def test_an_estimate_comes_with_its_interval_and_its_seeds(estimate, text):
-    estimate = reporting.Estimate(*estimate)
+    estimate = evaluation.Estimate(*estimate)
     assert formatting.estimate_text(estimate, digits=2) == text
     unsigned = formatting.estimate_text(estimate, digits=2, signed=False)
     assert unsigned == text.replace("+", "")

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xguide_jax import reporting
+from xguide_jax import evaluation, reporting
 from xguide_jax.reporting import tabulating
 
 Column, Table = reporting.Column, reporting.Table
@@ -114,7 +114,7 @@ def test_what_looks_the_same_is_marked_the_same_and_no_difference_is_no_mark():
 
 
 def test_estimates_are_compared_by_their_value_and_shown_with_their_interval():
-    estimate = lambda value: reporting.Estimate(value, value - 0.1, value + 0.1, 5, 5)
+    estimate = lambda value: evaluation.Estimate(value, value - 0.1, value + 0.1, 5, 5)
     table = Table(
         "t",
         [Column("arm"), Column("difference", 1, "max", signed=True)],

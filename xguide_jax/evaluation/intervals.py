@@ -7,6 +7,8 @@ treated one by one.
 import numpy as np
 from scipy import special
 
+from xguide_jax import deprecating
+
 
 def t_interval(
     values: np.ndarray, *, confidence: float = 0.95
@@ -40,6 +42,11 @@ def t_interval(
     return mean - half_width, mean + half_width
 
 
+@deprecating.old_keywords(
+    ("resamples",),
+    instead="num_resamples=",
+    lift=lambda resamples: {"num_resamples": resamples},
+)
 def bootstrap_interval(
     values: np.ndarray,
     *,

@@ -8,12 +8,11 @@ only `write_report` writes a file. Undefined values are counted and shown, not h
 This package needs matplotlib and jinja2, of `xguide_jax[experiments]`.
 """
 
+from xguide_jax import deprecating
 from xguide_jax.reporting.curve_figures import curves, training_curves
 from xguide_jax.reporting.findings import finding
 from xguide_jax.reporting.formatting import format_value
-from xguide_jax.reporting.intervals import bootstrap_interval, t_interval
 from xguide_jax.reporting.map_figures import overlay, saliency_grid
-from xguide_jax.reporting.moved import __getattr__ as __getattr__
 from xguide_jax.reporting.report import write_report
 from xguide_jax.reporting.style import to_png
 from xguide_jax.reporting.tabulating import Column, Table, format_table
@@ -21,9 +20,7 @@ from xguide_jax.reporting.tradeoff_figures import pareto_front, tradeoff
 
 __all__ = (
     "Column",
-    "Estimate",
     "Table",
-    "bootstrap_interval",
     "curves",
     "finding",
     "format_table",
@@ -36,3 +33,5 @@ __all__ = (
     "training_curves",
     "write_report",
 )
+
+__getattr__ = deprecating.old_names(__name__)
