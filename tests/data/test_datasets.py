@@ -149,3 +149,11 @@ def test_annotations_of_another_length_and_missing_keys_are_refused():
         data.validate(_dataset(region=np.zeros((9, 3, 2))))
     with pytest.raises(ValueError, match=r"a batch needs \['labels'\]; it has"):
         data.validate_batch({"inputs": np.zeros((2, 3))}, num_classes=2)
+
+
+def test_every_stream_has_its_numbers_and_the_older_two_keep_theirs():
+    drawn = {s: data.generator(s, 3).integers(1 << 60) for s in data.Stream}
+    assert len(set(drawn.values())) == len(data.Stream)
+    older = {data.Stream.RANDOM_BOXES: 5, data.Stream.ANNOTATOR: 7}
+    for stream, mark in older.items():
+        assert drawn[stream] == np.random.default_rng((3, mark)).integers(1 << 60)

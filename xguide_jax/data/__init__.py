@@ -6,16 +6,6 @@ holds is a function of the seed and the step alone, so that nothing needs to be 
 to resume a run. Nothing is read from the environment; directories are arguments.
 """
 
-from xguide_jax.data.annotated_sources import bccd_crops, coco_masks
-from xguide_jax.data.annotation_files import res_annotations
-from xguide_jax.data.annotations import (
-    SimulatedAnnotations,
-    box_masks,
-    corrupt_masks,
-    dilate_boxes,
-    keep_fraction,
-    resize_mask,
-)
 from xguide_jax.data.batching import (
     Augment,
     batch_indices,
@@ -23,46 +13,57 @@ from xguide_jax.data.batching import (
     make_batch,
     prefetch,
 )
-from xguide_jax.data.box_formats import (
+from xguide_jax.data.datasets import Dataset, split, take
+from xguide_jax.data.images.annotation_files import res_annotations
+from xguide_jax.data.images.annotations import (
+    SimulatedAnnotations,
+    box_masks,
+    corrupt_masks,
+    dilate_boxes,
+    keep_fraction,
+    resize_mask,
+)
+from xguide_jax.data.images.box_formats import (
     boxes_from_coco,
     boxes_from_fractions,
     boxes_from_voc,
     boxes_from_yolo,
 )
-from xguide_jax.data.coco_format import (
+from xguide_jax.data.images.coco_format import (
     mask_from_coco,
     mask_from_rle,
     region_from_coco,
     rle_from_mask,
 )
-from xguide_jax.data.datasets import Dataset, split, take
-from xguide_jax.data.decoys import (
+from xguide_jax.data.images.image_files import read_image, read_mask
+from xguide_jax.data.images.label_masks import LabelledRegion, region_from_labels
+from xguide_jax.data.images.polygons import (
+    mask_from_labelme,
+    mask_from_polygons,
+    polygon_from_cvat,
+)
+from xguide_jax.data.images.spatial import dilate, flip_horizontally, resize, shift
+from xguide_jax.data.images.transforms import transform_together
+from xguide_jax.data.seeds import Stream, generator
+from xguide_jax.data.sources.annotated import bccd_crops, coco_masks
+from xguide_jax.data.sources.decoys import (
     TEXTURED_MEAN,
     TEXTURED_STD,
     corner_swatch,
     textured_digits,
 )
-from xguide_jax.data.image_files import read_image, read_mask
-from xguide_jax.data.label_masks import LabelledRegion, region_from_labels
-from xguide_jax.data.polygons import (
-    mask_from_labelme,
-    mask_from_polygons,
-    polygon_from_cvat,
-)
-from xguide_jax.data.sources import (
+from xguide_jax.data.sources.grey_digits import (
     MNIST_MEAN,
     MNIST_STD,
     digits,
     mnist10k,
     normalise_images,
 )
-from xguide_jax.data.spatial import dilate, flip_horizontally, resize, shift
-from xguide_jax.data.targets import choose_targets
-from xguide_jax.data.tfds_sources import (
+from xguide_jax.data.sources.tfds_builders import (
     tensorflow_datasets_images,
     tensorflow_datasets_regions,
 )
-from xguide_jax.data.transforms import transform_together
+from xguide_jax.data.targets import choose_targets
 from xguide_jax.data.validation import validate, validate_batch
 
 __all__ = (
@@ -74,6 +75,7 @@ __all__ = (
     "Dataset",
     "LabelledRegion",
     "SimulatedAnnotations",
+    "Stream",
     "batch_indices",
     "bccd_crops",
     "box_masks",
@@ -90,6 +92,7 @@ __all__ = (
     "dilate_boxes",
     "eval_batches",
     "flip_horizontally",
+    "generator",
     "keep_fraction",
     "make_batch",
     "mask_from_coco",

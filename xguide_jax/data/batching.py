@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from xguide_jax.data import datasets
+from xguide_jax.data import datasets, seeds
 
 Item = TypeVar("Item")
 HostBatch = dict[str, np.ndarray]
@@ -116,7 +116,7 @@ def make_batch(
     if augment is not None and len(numbers):
         examples = []
         for row, index in enumerate(numbers.tolist()):
-            rng = datasets.generator(datasets.Stream.AUGMENTATION, seed, step, index)
+            rng = seeds.generator(seeds.Stream.AUGMENTATION, seed, step, index)
             example = {name: values[row] for name, values in annotations.items()}
             examples.append(augment(rng, inputs[row], example))
         inputs, annotations = _stacked(examples, numbers)
@@ -222,7 +222,7 @@ def _prefetched(items: Iterable[Item], size: int) -> Iterator[Item]:
 # An epoch asks for the same permutation at every step; two for training and a copy.
 @functools.lru_cache(maxsize=4)
 def _permutation(num_examples: int, seed: int, epoch: int) -> np.ndarray:
-    rng = datasets.generator(datasets.Stream.BATCHES, seed, epoch)
+    rng = seeds.generator(seeds.Stream.BATCHES, seed, epoch)
     order = rng.permutation(num_examples)
     order.setflags(write=False)
     return order

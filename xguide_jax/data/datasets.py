@@ -5,40 +5,12 @@ guidance terms ask for: 'region' [N, H, W], 'boxes' [N, boxes, 4] with 'boxes_va
 'region_valid' [N], groups, token marks and the like.
 """
 
-import enum
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-
-class Stream(enum.IntEnum):
-    """One stream of random numbers for each thing that a seed decides.
-
-    Without it, the split and the first epoch drawn with one seed would be the same
-    permutation: trailing zeros of a NumPy seed sequence do not count.
-    """
-
-    SPLIT = 1
-    BATCHES = 2
-    AUGMENTATION = 3
-    ANNOTATED = 4
-    TEXTURES = 5
-    SWATCHES = 6
-    TARGETS = 7
-
-
-def generator(stream: Stream, *numbers: int) -> np.random.Generator:
-    """The random numbers of one stream, a function of the numbers alone.
-
-    Args:
-      stream: what they decide.
-      numbers: whole numbers at least 0, e.g. seed and step.
-
-    Returns:
-      A NumPy generator.
-    """
-    return np.random.default_rng((int(stream), *numbers))
+from xguide_jax.data import seeds
 
 
 class Dataset(NamedTuple):
@@ -108,7 +80,7 @@ def split(
             f"`fractions` (={tuple(fractions)}) must be at least 0 and sum to 1."
         )
     num_examples = len(dataset.labels)
-    order = generator(Stream.SPLIT, seed).permutation(num_examples)
+    order = seeds.generator(seeds.Stream.SPLIT, seed).permutation(num_examples)
     ends = np.rint(np.cumsum(fractions) * num_examples).astype(int)
     return tuple(take(dataset, part) for part in np.split(order, ends[:-1]))
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from xguide_jax.data import batching, datasets
+from xguide_jax.data import batching, seeds
 
 
 def choose_targets(
@@ -94,7 +94,7 @@ def choose_targets(
     for row, index in enumerate(rows.tolist()):
         classes = np.flatnonzero(labels[row])
         if len(classes):
-            rng = datasets.generator(datasets.Stream.TARGETS, seed, step, index)
+            rng = seeds.generator(seeds.Stream.TARGETS, seed, step, index)
             targets[row] = rng.choice(classes)
     annotated = labels.any(axis=1) & np.asarray(batch.get("region_valid", True), bool)
     return {**batch, "targets": targets, "region_valid": annotated}

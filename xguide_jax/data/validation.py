@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from xguide_jax.data import datasets, shapes
+from xguide_jax.data import datasets
+from xguide_jax.data.images import shapes
 
 _FROM_LABELS = (
     "(a mask of 0 and 255, of class numbers or with void: `data.region_from_labels` "

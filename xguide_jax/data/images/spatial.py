@@ -1,6 +1,6 @@
 """Known moves of one image and of all that is annotated on it: each moves both.
 
-What is annotation in space is recognised by name and shape, as `data.shapes` has it:
+What is annotation in space is recognised by name and shape, as `shapes` has it:
 'boxes' hold `(x0, y0, x1, y1)` in pixels, half open; 'region', 'strokes' and the like,
 and other arrays that begin with `[H, W]`, are maps. Everything else (a group, a token
 mark) is left alone. After each move the boxes that covered a region cover the moved
@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from xguide_jax.data import annotations as masks
-from xguide_jax.data import shapes
+from xguide_jax.data.images import annotations as masks
+from xguide_jax.data.images import shapes
 
 Annotations = dict[str, np.ndarray]
 Example = tuple[np.ndarray, Annotations]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from xguide_jax.data import shapes, spatial
+from xguide_jax.data.images import shapes, spatial
 
 
 def transform_together(

@@ -7,7 +7,7 @@ import pytest
 import skimage.data
 
 from xguide_jax import data
-from xguide_jax.data import decoys
+from xguide_jax.data.sources import decoys
 
 _RHO = 0.9
 

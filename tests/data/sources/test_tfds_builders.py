@@ -12,7 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from xguide_jax import data
-from xguide_jax.data import tfds_sources
+from xguide_jax.data.sources import tfds_builders
 
 
 @pytest.fixture(autouse=True)
@@ -287,7 +287,7 @@ def test_boxes_of_whole_pixels_stay_so_though_they_are_stored_as_fractions():
                 "image": np.zeros((size, 1, 1), np.uint8),
                 "bbox": np.array(fractions, np.float32),
             }
-            _, known = tfds_sources._resized(row, (size, 1), "one")
+            _, known = tfds_builders._resized(row, (size, 1), "one")
             assert known["boxes"].tolist() == [[0, first, 1, first + 1]]
 
 
@@ -317,7 +317,7 @@ def test_without_a_mask_the_region_is_the_box(tmp_path):
 
 @pytest.mark.parametrize("name", ["caltech_birds2011", "cars196"])
 def test_published_sets_with_boxes_have_the_features_that_are_read(name, monkeypatch):
-    rows = tfds_sources._rows
+    rows = tfds_builders._rows
 
     def rows_with_masks_of_their_images(*arguments):
         for place, row in rows(*arguments):
@@ -327,7 +327,7 @@ def test_published_sets_with_boxes_have_the_features_that_are_read(name, monkeyp
             yield place, {**row, **{k: np.resize(m, size) for k, m in fitting.items()}}
 
     # What the mock makes up is of one shape an array, not one an example.
-    monkeypatch.setattr(tfds_sources, "_rows", rows_with_masks_of_their_images)
+    monkeypatch.setattr(tfds_builders, "_rows", rows_with_masks_of_their_images)
     with tfds.testing.mock_data(num_examples=6):
         dataset = data.tensorflow_datasets_regions(name, "train", shape=(12, 10))
     data.validate(dataset)

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from xguide_jax import data
-from xguide_jax.data import image_files
+from xguide_jax.data.images import image_files
 
 _COLOUR = np.zeros((4, 6, 3), np.uint8)
 _COLOUR[:2], _COLOUR[2:, 3:] = (200, 100, 50), (0, 250, 0)

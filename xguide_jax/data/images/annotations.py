@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xguide_jax.data import datasets, shapes
+from xguide_jax.data import seeds
+from xguide_jax.data.images import shapes
 
 
 class SimulatedAnnotations(NamedTuple):
@@ -162,7 +163,7 @@ def keep_fraction(num_examples: int, *, fraction: float, seed: int) -> np.ndarra
       ValueError: if `fraction` lies outside [0, 1].
     """
     _check_fraction("fraction", fraction)
-    rng = datasets.generator(datasets.Stream.ANNOTATED, seed)
+    rng = seeds.generator(seeds.Stream.ANNOTATED, seed)
     kept = np.zeros(num_examples, bool)
     num_kept = int(fraction * num_examples + 1e-6)
     kept[rng.permutation(num_examples)[:num_kept]] = True

@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from xguide_jax.data import datasets, sources
+from xguide_jax.data import datasets, seeds
+from xguide_jax.data.sources import grey_digits
 
 # Mean and standard deviation of the canvases in [0, 1], rounded.
 TEXTURED_MEAN = 0.31
@@ -60,7 +61,7 @@ def textured_digits(
         raise ValueError(f"`half` (={half!r}) must be one of {_HALVES}.")
     pixels = _pixels_of(digits)[..., 0] / np.float32(255)
     classes = (digits.labels >= 5).astype(np.int32)
-    rng = datasets.generator(datasets.Stream.TEXTURES, seed, _HALVES.index(half))
+    rng = seeds.generator(seeds.Stream.TEXTURES, seed, _HALVES.index(half))
     agrees = rng.random(len(classes)) < rho
     textures = np.where(agrees, classes, 1 - classes)
     canvases = np.float32(0.6) * _crops(rng, textures, half)
@@ -110,15 +111,15 @@ def corner_swatch(
     """
     pixels = _pixels_of(digits)
     num_examples = len(pixels)
-    rng = datasets.generator(datasets.Stream.SWATCHES, seed, int(train))
+    rng = seeds.generator(seeds.Stream.SWATCHES, seed, int(train))
     corners = rng.integers(0, 2, size=(num_examples, 2)) * (_DIGIT - _SWATCH)
     shown = digits.labels if train else rng.integers(0, 10, size=num_examples)
     swatch = _squares(corners, _SWATCH)
     pixels[swatch] = (255 - 25 * shown)[:, None, None, None]
     irrelevant = np.zeros(pixels.shape[:3], bool)
     irrelevant[swatch] = True
-    inputs = sources.normalise_images(
-        pixels, mean=sources.MNIST_MEAN, std=sources.MNIST_STD
+    inputs = grey_digits.normalise_images(
+        pixels, mean=grey_digits.MNIST_MEAN, std=grey_digits.MNIST_STD
     )
     return digits._replace(
         inputs=inputs,
@@ -133,7 +134,7 @@ def corner_swatch(
 
 def _pixels_of(digits: datasets.Dataset) -> np.ndarray:
     """uint8 [N, 28, 28, 1]: undoes the normalisation of `digits` and `mnist10k`."""
-    pixels = (digits.inputs * sources.MNIST_STD + sources.MNIST_MEAN) * 255
+    pixels = (digits.inputs * grey_digits.MNIST_STD + grey_digits.MNIST_MEAN) * 255
     whole = np.rint(pixels)
     if digits.inputs.shape[1:] != (_DIGIT, _DIGIT, 1) or len(digits.class_names) != 10:
         raise ValueError(
@@ -143,7 +144,7 @@ def _pixels_of(digits: datasets.Dataset) -> np.ndarray:
     if not np.all((np.abs(pixels - whole) < 0.01) & (whole >= 0) & (whole <= 255)):
         raise ValueError(
             "`digits` must be normalised as `digits()` and `mnist10k` do it: (pixel / "
-            f"255 - {sources.MNIST_MEAN}) / {sources.MNIST_STD}."
+            f"255 - {grey_digits.MNIST_MEAN}) / {grey_digits.MNIST_STD}."
         )
     return whole.astype(np.uint8)
 

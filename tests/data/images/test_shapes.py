@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xguide_jax import data
-from xguide_jax.data import shapes
+from xguide_jax.data.images import shapes
 
 _MOVES = {
     "transform_together": lambda *example: data.transform_together(

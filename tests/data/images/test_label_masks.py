@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xguide_jax import data, losses, metrics
-from xguide_jax.data import label_masks
+from xguide_jax.data.images import label_masks
 from xguide_jax.guidance import reading
 
 

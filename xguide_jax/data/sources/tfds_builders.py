@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from xguide_jax.data import annotations, datasets, image_files, sources, spatial
+from xguide_jax.data import datasets
+from xguide_jax.data.images import annotations, image_files, spatial
+from xguide_jax.data.sources import grey_digits
 
 
 def tensorflow_datasets_images(
@@ -65,7 +67,7 @@ def tensorflow_datasets_images(
             )
     pixels = np.stack([row["image"] for _, row in rows])
     labels = np.array([row["label"] for _, row in rows], np.int32)
-    images = sources.normalise_images(pixels, mean=mean, std=std)
+    images = grey_digits.normalise_images(pixels, mean=mean, std=std)
     return datasets.Dataset(images, labels, tuple(features["label"].names))
 
 
@@ -117,7 +119,7 @@ def tensorflow_datasets_regions(
         images.append(image)
         known.append(annotated)
     return datasets.Dataset(
-        sources.normalise_images(np.stack(images), mean=mean, std=std),
+        grey_digits.normalise_images(np.stack(images), mean=mean, std=std),
         np.array(labels, np.int32),
         tuple(builder.info.features["label"].names),
         {key: np.stack([one[key] for one in known]) for key in known[0]},

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from xguide_jax.data import annotations
+from xguide_jax.data.images import annotations
 
 _COLUMNS = ("img_idx", "img_check", "matrix_resize")
 # A field holds a matrix as text, for which the csv module's own limit is too small.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xguide_jax.data import label_masks, polygons
+from xguide_jax.data.images import label_masks, polygons
 
 # A character carries 5 bits, whether more follow, and begins at '0'.
 _BITS, _MORE, _SIGN, _FIRST = 5, 0x20, 0x10, 48

@@ -1,0 +1,1 @@
+"""Images and what is annotated on them: masks, moves of both at once, formats."""

@@ -1,0 +1,1 @@
+"""Where data sets come from: packages, files and generated decoys."""
