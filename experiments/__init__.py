@@ -1,1 +1,1 @@
-"""Experiments: one file each, with a header that says what it measures."""
+"""Experiments, a folder each; `python -m experiments` lists them."""

@@ -20,7 +20,9 @@ import jax
 import numpy as np
 import optax
 
-from experiments import arms, benchmarks, saliency_guided_images
+from experiments import benchmarks
+from experiments.running import feeding, loop
+from experiments.saliency_guided_images import experiment
 from xguide_jax import attributions, data, models, training
 from xguide_jax.types import TrainState
 
@@ -43,16 +45,18 @@ def seconds(
 def main() -> None:
     """Prints steps a second of both, round by round, and their ratio."""
     benchmarks.answer_help(__doc__)
-    config = saliency_guided_images.Config()
+    config = experiment.Config()
     dataset = data.digits()
-    terms = saliency_guided_images.terms_of(
-        "signed", config, attributions.target_log_probability
+    terms = experiment.terms_of(
+        "signed",
+        mask_fraction=config.mask_fraction,
+        score_fn=attributions.target_log_probability,
     )
-    problem = arms.linen_problem(
+    problem = loop.linen_problem(
         models.SaliencyGuidedCNN(),
         dataset.inputs,
         seed=0,
-        batch_at=arms.batch_sampler(dataset, config, seed=0),
+        batch_at=feeding.batches_of(dataset, batch_size=config.batch_size, seed=0),
         optimizer=optax.adam(1e-3),
     )
     state = training.init_train_state(

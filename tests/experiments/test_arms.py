@@ -10,9 +10,11 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import arms, common
-from xguide_jax import training
+from experiments.running import arms, directory, flags, loop
+from xguide_jax import files, training
 from xguide_jax.types import ModelOutput
+
+ARM = arms.Arm("a", "a")
 
 
 def linear(params, model_state, x, **_):
@@ -29,23 +31,23 @@ def problem(*, diverges_at=math.inf):
             "labels": np.zeros(2, np.int32),
         }
 
-    return arms.Problem(linear, jnp.ones((3, 2)), {}, batch_at, optax.sgd(0.1))
+    return loop.Problem(linear, jnp.ones((3, 2)), {}, batch_at, optax.sgd(0.1))
 
 
 def run_of(path, **changes):
-    config = common.RunConfig(
+    config = flags.RunConfig(
         **{
             "num_steps": 20, "batch_size": 2, "log_every": 1, "save_every": 2,
             "how": "jit", "num_devices": 1, **changes,
         }
     )  # fmt: skip
-    return common.Run("toy", path, config)
+    return directory.Run("toy", path, config)
 
 
 def test_an_arm_that_diverges_is_named_with_its_last_checkpoint(tmp_path):
     checkpoints = tmp_path / "checkpoints" / "a-3"
     with pytest.raises(training.NonFiniteError) as caught:
-        arms.train_arm(run_of(tmp_path), "a", {}, problem(diverges_at=5), seed=3)
+        loop.train_arm(run_of(tmp_path), ARM, {}, problem(diverges_at=5), seed=3)
     told = str(caught.value)
     assert told.startswith("a, seed 3, diverged: 10 steps in a row up to step 15 were")
     assert "'task' (1 times)" in told
@@ -68,7 +70,7 @@ def test_an_arm_that_cannot_be_saved_says_that_there_is_no_checkpoint(
     with pytest.raises(
         training.NonFiniteError, match=r"was not saved\. There is no checkpoint\.$"
     ):
-        arms.train_arm(run_of(tmp_path), "a", {}, problem(diverges_at=0), seed=0)
+        loop.train_arm(run_of(tmp_path), ARM, {}, problem(diverges_at=0), seed=0)
 
 
 def test_a_checkpoint_of_an_older_configuration_is_refused_and_named(tmp_path):
@@ -78,38 +80,27 @@ def test_a_checkpoint_of_an_older_configuration_is_refused_and_named(tmp_path):
         problem().batch_at(0),
     )  # fmt: skip
     folder = tmp_path / "checkpoints" / "a-0"
-    older = {**common.identity(run.config, arm="a", seed=0), "num_steps": 2}
+    older = {**directory.identity(run.config, arm="a", seed=0), "num_steps": 2}
     training.save_checkpoint(folder, state, config=older)
     with pytest.raises(
-        common.RefusedError,
+        flags.RefusedError,
         match=r"a-0: the checkpoint of step 0 .*num_steps was 2 and",
     ):
-        arms.train_arm(run, "a", {}, problem(), seed=0)
+        loop.train_arm(run, ARM, {}, problem(), seed=0)
 
 
-def test_results_that_do_not_say_their_steps_are_not_taken_for_those_of_more(tmp_path):
-    short, long = (run_of(tmp_path, num_steps=n).config for n in (2, 4))
-    short, long = (dataclasses.replace(c, run_dir=tmp_path) for c in (short, long))
-    with common.open_run(short, name="toy") as run:
-        arms.save_result(run, "a", 0, numbers={"x": 1.0}, arrays={})
-    with common.open_run(long, name="toy") as run:
-        assert arms.load_result(run, "a", 0) is None  # it is of two steps
-    result = tmp_path / "results" / "a-0.json"
-    training.write_json(tmp_path / "config.json", {
-        **json.loads((tmp_path / "config.json").read_text()),
-        "config": common.plain(short),
-    })  # fmt: skip
-    training.write_json(result, {"x": 1.0})  # as it was before steps stood in it
-    with common.open_run(short, name="toy") as run:
-        assert arms.load_result(run, "a", 0)[0] == {"x": 1.0}
+@pytest.mark.parametrize("form", [None, 1, 99])
+def test_a_run_of_another_form_is_refused_with_its_commit(tmp_path, form):
+    config = dataclasses.replace(run_of(tmp_path).config, run_dir=tmp_path)
+    with directory.open_run(config, name="toy"):
+        pass
+    written = json.loads((tmp_path / "config.json").read_text())
+    older = {**written, "commit": "abc", "format": form}
+    if form is None:  # before there was a form
+        del older["format"]
+    files.write_json(tmp_path / "config.json", older)
     with (
-        pytest.raises(
-            common.RefusedError,
-            match=r"num_steps=2, not 4, and results/a-0\.json does not say of how many",
-        ),
-        common.open_run(long, name="toy"),
+        pytest.raises(flags.RefusedError, match=r"of another form \(\d+, .*commit abc"),
+        directory.open_run(config, name="toy"),
     ):
         pytest.fail("was opened")
-    # It can still be opened as it was.
-    with common.open_run(short, name="toy"):
-        pass

@@ -10,28 +10,21 @@ import time
 
 import pytest
 
-from experiments import (
-    command,
-    common,
-    region_guidance,
-    robust_explanations,
-    saliency_guided_images,
-)
-from xguide_jax import training
+from experiments import __main__ as listing
+from experiments.running import command, flags, loop
+from xguide_jax import files, training
 
-EXPERIMENTS = {
-    module.NAME: module
-    for module in (region_guidance, robust_explanations, saliency_guided_images)
-}
+EXPERIMENTS = {experiment.name: experiment for experiment in listing.listed()}
 
 
 def call(monkeypatch, name, *arguments, run=None):
     """What the command does, without a process: its exit status."""
-    module = EXPERIMENTS[name]
+    experiment = EXPERIMENTS[name]
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     run = run or (lambda config: pytest.fail("was begun"))
+    monkeypatch.setattr(loop, "run_experiment", lambda experiment, config: run(config))
     with pytest.raises(SystemExit) as ended:
-        command.main(module.Config, run, name=name, check=module.check)
+        command.main(experiment)
     return ended.value.code
 
 
@@ -105,8 +98,8 @@ def test_flags_that_cannot_be_met_are_refused_at_once(
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_defaults_are_accepted_and_are_saved_on_the_way(name):
-    config = EXPERIMENTS[name].Config()
-    EXPERIMENTS[name].check(config)
+    config = EXPERIMENTS[name].config()
+    loop.check(EXPERIMENTS[name], config)
     assert config.save_every <= config.num_steps / 2
 
 
@@ -115,7 +108,7 @@ def test_the_defaults_are_accepted_and_are_saved_on_the_way(name):
     [
         (training.Interrupted(signal.SIGTERM), 143, "stopped by SIGTERM; to go on: "),
         (KeyboardInterrupt(), 130, "stopped by SIGINT; to go on: "),
-        (common.RefusedError("no."), 2, "robust_explanations: error: no.\n"),
+        (flags.RefusedError("no."), 2, "robust_explanations: error: no.\n"),
         (training.LockedError("in use"), 2, "robust_explanations: error: in use\n"),
         (training.NonFiniteError("a, s"), 1, "robust_explanations: error: a, s\n"),
     ],
@@ -146,7 +139,7 @@ def test_termination_between_trainings_ends_the_run_as_well(monkeypatch, capsys)
 
 
 def test_the_command_that_goes_on_names_the_directory_once():
-    config = common.RunConfig(run_dir=pathlib.Path("a b"))
+    config = flags.RunConfig(run_dir=pathlib.Path("a b"))
     go_on = lambda *arguments: command.go_on_command("x", config, list(arguments))
     assert go_on("--seeds", "2") == "python -m experiments.x --seeds 2 --run-dir 'a b'"
     for own in (["--run-dir", "a b"], ["--run-dir=a b"], ["--run_dir", "a b"]):
@@ -182,7 +175,7 @@ def until(process, condition):
 @pytest.mark.thorough  # whole processes that compile and are signalled, twice
 def test_a_run_that_is_told_to_end_goes_on_with_the_command_it_prints(tmp_path):
     log = tmp_path / "metrics.jsonl"
-    steps = lambda: [record["step"] for record in training.read_records(log)]
+    steps = lambda: [record["step"] for record in files.read_records(log)]
     checkpoints = tmp_path / "checkpoints" / "unguided-0"
     module = ["-m", "experiments.saliency_guided_images"]
     command_line = [*module, *ENDLESS, "--run-dir", str(tmp_path)]

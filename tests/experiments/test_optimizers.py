@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import optimizers
+from experiments.running import optimizers
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

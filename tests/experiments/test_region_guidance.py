@@ -7,13 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import (
-    region_data,
-    region_guidance,
-    region_measures,
-    region_pilot,
-    region_report,
-)
+from experiments.digits import measures, sources, textured
+from experiments.region_guidance import columns, pilot, terms
+from experiments.region_guidance.experiment import EXPERIMENT, Config
+from experiments.running import arms, loop
+from experiments.running import results as results_
 from xguide_jax import data
 from xguide_jax.types import TrainState
 
@@ -24,7 +22,7 @@ ARMS = ("unguided", "energy_cam@10%")
 @pytest.fixture(scope="module")
 def parts():
     source = data.take(data.digits(), np.arange(0, 5000, 50))
-    return region_data.make_parts(source, rho=0.9, seed=3)
+    return textured.make_parts(source, rho=0.9, seed=3)
 
 
 def test_parts_share_no_digit_and_tests_share_their_places(parts):
@@ -39,7 +37,7 @@ def test_parts_share_no_digit_and_tests_share_their_places(parts):
 
 def test_smaller_images_keep_what_lies_where(parts):
     source = data.take(data.digits(), np.arange(0, 5000, 50))
-    small = region_data.make_parts(source, rho=0.9, seed=3, size=32)
+    small = textured.make_parts(source, rho=0.9, seed=3, size=32)
     for part, whole in zip(small, parts, strict=True):
         assert part.inputs.shape == (len(whole.labels), 32, 32, 1)
         np.testing.assert_array_equal(part.labels, whole.labels)
@@ -60,7 +58,7 @@ def test_smaller_images_keep_what_lies_where(parts):
 
 
 def test_blanked_images_keep_their_box_and_nothing_else(parts):
-    blanked = region_data.blanked(parts.train)
+    blanked = textured.blanked(parts.train)
     box = parts.train.annotations["region"]
     np.testing.assert_array_equal(blanked.inputs[box], parts.train.inputs[box])
     assert not blanked.inputs[~box].any()
@@ -69,7 +67,7 @@ def test_blanked_images_keep_their_box_and_nothing_else(parts):
 def test_annotations_are_what_their_names_say(parts):
     train = parts.train
     true = train.annotations["region"]
-    at = lambda how: region_data.annotated(train, how, seed=1).annotations
+    at = lambda how: textured.annotated(train, how, seed=1).annotations
     np.testing.assert_array_equal(at("boxes")["region"], true)
     assert at("boxes")["region_valid"].all()
     np.testing.assert_array_equal(at("strokes")["region"], train.annotations["strokes"])
@@ -85,15 +83,15 @@ def test_annotations_are_what_their_names_say(parts):
 
 
 def test_names_of_arms():
-    parse = region_guidance.parse
-    pilot = region_pilot.CHOSEN
-    assert parse("energy_cam=2.5@strokes")[:3] == ("energy_cam", 2.5, "strokes")
-    assert parse("unguided") == ("unguided", None, "boxes", 0.0)
-    weight, warmup = pilot["right_reasons"]
-    assert parse("right_reasons@1%") == ("right_reasons", weight, "1%", warmup)
+    parse = lambda text: arms.read_arm(text, terms.GRAMMAR)
+    chosen = pilot.CHOSEN
+    assert parse("energy_cam=2.5@strokes")[1:] == ("energy_cam", 2.5, "strokes")
+    assert parse("unguided") == ("unguided", "unguided", None, None)
+    weight, _ = chosen["right_reasons"]
+    assert parse("right_reasons@1%")[1:] == ("right_reasons", weight, "1%")
     # The control has its own.
-    assert parse("energy_cam@random")[1] == pilot["energy_cam@random"].weight
-    assert parse("energy_cam_raw@random")[1] == pilot["energy_cam_raw"].weight
+    assert parse("energy_cam@random").weight == chosen["energy_cam@random"].weight
+    assert parse("energy_cam_raw@random").weight == chosen["energy_cam_raw"].weight
     with pytest.raises(ValueError, match="`arms` holds 'energie'; there are"):
         parse("energie")
     for annotation in ("boxs", "%", "-1%", "101%"):
@@ -103,34 +101,35 @@ def test_names_of_arms():
 
 def test_a_weight_grows_over_the_warmup_of_its_term_unless_told_otherwise(monkeypatch):
     seen = []
+    chosen = pilot.Chosen(4.0, 0.5)
+    monkeypatch.setitem(pilot.CHOSEN, "swapped", chosen)
     keep = lambda term, weight: seen.append(weight)
-    monkeypatch.setattr(region_guidance.guidance, "scale", keep)
-    arm = region_guidance.Arm("swapped", 4.0, "boxes", warmup=0.5)
+    monkeypatch.setattr(terms.guidance, "scale", keep)
+    arm = arms.Arm("swapped", "swapped", 4.0, "boxes")
     for warmup in (None, 0.1, 0.0):
-        config = region_guidance.Config(num_steps=100, warmup=warmup)
-        region_guidance.terms_of(arm, config)
+        config = Config(num_steps=100, warmup=warmup)
+        terms.terms_of(arm, warmup=config.warmup, num_steps=100)
     own, told, none = seen
     np.testing.assert_allclose([own(n) for n in (0, 25, 50, 99)], [0, 2, 4, 4])
     np.testing.assert_allclose([told(n) for n in (0, 5, 10, 99)], [0, 2, 4, 4])
     np.testing.assert_allclose([none(n) for n in (1, 99)], [4, 4])
-    told = region_guidance.Config(warmup=0.1)
-    assert region_guidance.warmup_of(arm, told) == 0.1
-    assert region_guidance.warmup_of(region_guidance.parse("unguided"), told) == 0
+    assert terms.warmup_of(arm, 0.1) == 0.1
+    assert terms.warmup_of(arms.read_arm("unguided", terms.GRAMMAR), 0.1) == 0
     for warmup in (-0.1, 1.1, float("nan")):
-        config = region_guidance.Config(warmup=warmup)
+        config = Config(warmup=warmup)
         with pytest.raises(ValueError, match=r"`warmup` \(=.*\) must lie in \[0, 1\]"):
-            region_guidance.run_experiment(config)
+            loop.run_experiment(EXPERIMENT, config)
     for size in (0, 30):
-        config = region_guidance.Config(image_size=size)
+        config = Config(image_size=size)
         with pytest.raises(
             ValueError, match=r"`image_size` \(=.*\) must be a positive"
         ):
-            region_guidance.run_experiment(config)
+            loop.run_experiment(EXPERIMENT, config)
 
 
 def test_every_term_of_the_literature_can_be_built():
-    for name in region_guidance.TERMS:
-        term = region_guidance.term_of(name)
+    for name in terms.TERMS:
+        term = terms.term_of(name)
         assert term.init(None, {}) == ((), ())
 
 
@@ -144,28 +143,26 @@ def test_energy_on_cams_counts_what_is_negative_but_in_its_published_forms(
 ):
     seen = {}
     keep = lambda **arguments: seen.update(arguments)
-    monkeypatch.setattr(region_guidance.guidance, "localisation", keep)
-    region_guidance.term_of(name)
+    monkeypatch.setattr(terms.guidance, "localisation", keep)
+    terms.term_of(name)
     half = np.float32([[[1, 0], [1, 0]]])
     value = seen["loss"](-np.ones_like(half), half)
     np.testing.assert_allclose(value, [expected], rtol=1e-6)
-    region_guidance.term_of("energy_input")
-    assert seen["loss"] is region_guidance.losses.energy
+    terms.term_of("energy_input")
+    assert seen["loss"] is terms.losses.energy
 
 
 def test_accuracies_by_hand(parts):
     texture = lambda inputs: parts.balanced.annotations["groups"] % 2
-    numbers = region_measures.accuracies(
-        lambda inputs: texture(inputs)[: len(inputs)], parts
-    )
+    numbers = measures.accuracies(lambda inputs: texture(inputs)[: len(inputs)], parts)
     # Who goes by the texture is right in groups 0 and 3 and wrong in 1 and 2.
-    assert [numbers[f"group/{g}"] for g in range(4)] == [1, 0, 0, 1]
-    assert numbers["worst_group"] == 0
-    assert numbers["group_balanced"] == 0.5
-    assert sum(numbers[f"count/{g}"] for g in range(4)) == 20
-    assert region_measures.covered(
+    assert numbers.groups == [1, 0, 0, 1]
+    assert numbers.worst_group == 0
+    assert numbers.group_balanced == 0.5
+    assert sum(numbers.counts) == 20
+    assert measures.covered(
         lambda inputs: texture(inputs), parts, 0
-    )["masked/background_follows_texture"] == 1  # fmt: skip
+    ).background_follows_texture == 1  # fmt: skip
 
 
 def test_covering_hides_what_it_says(parts):
@@ -175,7 +172,7 @@ def test_covering_hides_what_it_says(parts):
         seen.append(inputs)
         return np.zeros(len(inputs), int)
 
-    region_measures.covered(predict, parts, 0)
+    measures.covered(predict, parts, 0)
     box = parts.balanced.annotations["region"]
     box_only, background_only, without_random_box = seen
     np.testing.assert_array_equal(box_only[box], parts.balanced.inputs[box])
@@ -193,17 +190,17 @@ def test_localisation_by_hand(parts):
         jnp.asarray(parts.validation.annotations["region"], jnp.float32),
         parts.validation,
     )
-    numbers = region_measures.localisation("x", maps, test, held_out)
-    assert numbers["epg/x/box"] == 1
-    np.testing.assert_allclose(numbers["epg/x/box/zero"], 0.95, rtol=1e-6)
-    assert numbers["iou/x"] == 1
-    assert numbers["undefined/x"] == 1
-    assert numbers["undefined/iou/x"] == numbers["undefined/strokes/x"] == 1
-    np.testing.assert_allclose(numbers["iou/x/zero"], 0.95, rtol=1e-6)
-    strokes = numbers["epg/x/strokes"] * 0.95
-    np.testing.assert_allclose(numbers["epg/x/strokes/zero"], strokes, rtol=1e-6)
+    numbers = measures.localisation(maps, test, held_out)
+    assert numbers.box.mean == 1
+    np.testing.assert_allclose(numbers.box.mean_or_zero, 0.95, rtol=1e-6)
+    assert numbers.iou.mean == 1
+    assert numbers.box.num_undefined == 1
+    assert numbers.iou.num_undefined == numbers.strokes.num_undefined == 1
+    np.testing.assert_allclose(numbers.iou.mean_or_zero, 0.95, rtol=1e-6)
+    strokes = numbers.strokes.mean * 0.95
+    np.testing.assert_allclose(numbers.strokes.mean_or_zero, strokes, rtol=1e-6)
     share = test.annotations["strokes"][1:].sum((1, 2)) / 28**2
-    np.testing.assert_allclose(numbers["epg/x/strokes"], share.mean(), rtol=1e-6)
+    np.testing.assert_allclose(numbers.strokes.mean, share.mean(), rtol=1e-6)
 
 
 def test_the_threshold_is_the_best_one_of_the_held_out_maps(parts):
@@ -214,44 +211,44 @@ def test_the_threshold_is_the_best_one_of_the_held_out_maps(parts):
         return jnp.asarray(maps, jnp.float32)
 
     test, held_out = parts.balanced, parts.validation
-    at = lambda level: region_measures.localisation(
-        "x", drawn(test, level), test, (drawn(held_out, 0.5), held_out)
+    at = lambda level: measures.localisation(
+        drawn(test, level), test, (drawn(held_out, 0.5), held_out)
     )
     # 0.5 is the first threshold that leaves out everything outside.
-    assert at(0.5)["threshold/x"] == 0.5
-    assert at(0.5)["iou/x"] == 1
+    assert at(0.5).threshold == 0.5
+    assert at(0.5).iou.mean == 1
     # The test is not asked: what would be best there is 0.7.
-    assert at(0.7)["threshold/x"] == 0.5
-    assert at(0.7)["iou/x"] < 0.6
+    assert at(0.7).threshold == 0.5
+    assert at(0.7).iou.mean < 0.6
 
 
 def test_a_constant_map_has_an_energy_and_no_iou(parts):
     test, held_out = parts.balanced, parts.validation
     maps = jnp.asarray(test.annotations["region"], jnp.float32).at[:2].set(1.0)
     tuning = jnp.asarray(held_out.annotations["region"], jnp.float32)
-    numbers = region_measures.localisation("x", maps, test, (tuning, held_out))
-    assert (numbers["undefined/x"], numbers["undefined/iou/x"]) == (0, 2)
+    numbers = measures.localisation(maps, test, (tuning, held_out))
+    assert (numbers.box.num_undefined, numbers.iou.num_undefined) == (0, 2)
 
 
 def test_without_a_held_out_map_there_is_no_threshold_and_no_iou(parts):
     test, held_out = parts.balanced, parts.validation
     maps = jnp.asarray(test.annotations["region"], jnp.float32)
     blank = (jnp.zeros((len(held_out.labels), 48, 48)), held_out)
-    numbers = region_measures.localisation("x", maps, test, blank)
-    assert np.isnan([numbers["threshold/x"], numbers["iou/x"]]).all()
-    assert numbers["undefined/iou/x"] == len(test.labels)
-    assert numbers["iou/x/zero"] == 0
-    assert numbers["epg/x/box"] == 1
+    numbers = measures.localisation(maps, test, blank)
+    assert np.isnan([numbers.threshold, numbers.iou.mean]).all()
+    assert numbers.iou.num_undefined == len(test.labels)
+    assert numbers.iou.mean_or_zero == 0
+    assert numbers.box.mean == 1
 
 
 def test_a_prediction_that_is_none_is_wrong(parts):
     # Argmax would give the first class, and so half of the images would be right.
     nothing = lambda inputs: np.full(len(inputs), -1)
-    numbers = region_measures.accuracies(nothing, parts)
-    assert numbers["undefined/predictions"] == len(parts.balanced.labels)
-    assert numbers["worst_group"] == numbers["group_balanced"] == 0
-    assert numbers["in_distribution"] == numbers["validation"] == 0
-    assert not any(region_measures.covered(nothing, parts, 0).values())
+    numbers = measures.accuracies(nothing, parts)
+    assert numbers.num_undefined == len(parts.balanced.labels)
+    assert numbers.worst_group == numbers.group_balanced == 0
+    assert numbers.in_distribution == numbers.validation == 0
+    assert not any(measures.covered(nothing, parts, 0))
 
 
 def test_bias_is_measured_where_there_is_a_prediction(parts):
@@ -259,8 +256,10 @@ def test_bias_is_measured_where_there_is_a_prediction(parts):
     texture = test.annotations["groups"] % 2
     known = np.arange(len(texture)) % 3 > 0
     part = data.take(test, np.flatnonzero(known))
-    expected = region_measures._bias(lambda inputs: texture[known], part)
-    found = region_measures._bias(lambda inputs: np.where(known, texture, -1), test)
+    expected = measures.bias_amplification(lambda inputs: texture[known], part)
+    found = measures.bias_amplification(
+        lambda inputs: np.where(known, texture, -1), test
+    )
     assert found == expected
 
 
@@ -271,7 +270,7 @@ def test_two_sets_explained_at_once_come_back_as_two():
         "sum": params + model_state + x[..., 0] + y[:, None, None]
     }
     state = TrainState(None, {"model": 70}, 30, {}, None, None, None)
-    first, second = region_measures.explain_both(
+    first, second = measures.explain_both(
         seen, state, make(slice(0, 3)), make(slice(3, 5))
     )
     np.testing.assert_array_equal(first["sum"][:, 0, 0], [100, 102, 104])
@@ -281,31 +280,22 @@ def test_two_sets_explained_at_once_come_back_as_two():
 def test_an_arm_is_compared_with_random_boxes_of_its_own_term():
     names = ("unguided", "energy_cam=5", "energy_cam=2@random", "energy_cam@random",
              "swapped", "swapped@random", "l1_cam")  # fmt: skip
-    results = dict.fromkeys(names)
-    control = lambda arm: region_report.control_of(results, arm)
+    results = {
+        n: [results_.Result(arms.read_arm(n, terms.GRAMMAR), 0, 1, 0.0, None)]
+        for n in (*names, "oracle")
+    }
+    control = lambda arm: columns.control_of(results, arm)
     assert control("energy_cam=5") == "energy_cam=2@random"  # the one that comes first
     assert control("swapped") == "swapped@random"
     assert control("l1_cam") == "energy_cam=2@random"  # that of another term
     assert control("oracle") is None  # nothing guides it
-    assert region_report.control_of({"energy_cam": None}, "energy_cam") is None
-
-
-def test_gap_closed_by_hand():
-    worst = {"unguided": [0.1, 0.2], "oracle": [0.9, 0.6], "x": [0.5, 0.5]}
-    results = {
-        arm: [({"worst_group": value}, {}) for value in values]
-        for arm, values in worst.items()
-    }
-    # (.4 + .3) / (.8 + .4) = .583; each seed alone gives .5 and .75.
-    text = region_report.gap_closed(results, "x")
-    assert text == "+0.583 [+0.500, +0.750]"
-    assert region_report.gap_closed(results, "oracle") == "-"
+    assert columns.control_of({"l1_cam": results["l1_cam"]}, "l1_cam") is None
 
 
 def test_runs_reports_and_goes_on(tmp_path, capsys, monkeypatch):
     few = data.take(data.digits(), np.arange(0, 5000, 10))
-    monkeypatch.setattr(region_data, "digits", lambda name, folder: few)
-    config = region_guidance.Config(
+    monkeypatch.setattr(sources, "load", lambda name, folder: few)
+    config = Config(
         run_dir=tmp_path,
         arms=ARMS,
         num_steps=4,
@@ -316,23 +306,23 @@ def test_runs_reports_and_goes_on(tmp_path, capsys, monkeypatch):
         num_points=2,
         num_devices=2,
     )
-    region_guidance.run_experiment(config)
+    loop.run_experiment(EXPERIMENT, config)
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert set(numbers) == set(ARMS)
-    assert numbers["unguided"][0]["weight"] == 0
     guided = numbers["energy_cam@10%"][0]
-    assert (guided["weight"], guided["warmup"]) == region_pilot.CHOSEN["energy_cam"]
-    for (measured,) in numbers.values():
+    assert guided["arm"]["weight"] == pilot.CHOSEN["energy_cam"].weight
+    for (result,) in numbers.values():
+        measured = result["measured"]["accuracies"]
         assert 0 <= measured["worst_group"] <= measured["group_balanced"] <= 1
-        assert sum(measured[f"count/{g}"] for g in range(4)) == 100
+        assert sum(measured["counts"]) == 100
     assert len(list((tmp_path / "figures").glob("*.png"))) == 6
     assert "one seed, no interval" in (tmp_path / "report.html").read_text()
     capsys.readouterr()
-    region_guidance.run_experiment(config)
+    loop.run_experiment(EXPERIMENT, config)
     assert "is finished" in capsys.readouterr().out
     other = dataclasses.replace(config, rho=0.8)
     with pytest.raises(ValueError, match=r"holds a run with rho=0.95, not 0.8"):
-        region_guidance.run_experiment(other)
+        loop.run_experiment(EXPERIMENT, other)
     longer = dataclasses.replace(config, num_steps=6)
     with pytest.raises(ValueError, match="num_steps=4, not 6, where its schedules end"):
-        region_guidance.run_experiment(longer)
+        loop.run_experiment(EXPERIMENT, longer)

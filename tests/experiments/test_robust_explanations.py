@@ -6,7 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import region_data, robust_explanations
+from experiments.digits import sources, textured
+from experiments.robust_explanations import annotating, measuring, terms
+from experiments.robust_explanations.experiment import EXPERIMENT, Config
+from experiments.running import arms, feeding, loop
 from xguide_jax import data
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -15,11 +18,11 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 @pytest.fixture(scope="module")
 def train():
     source = data.take(data.digits(), np.arange(0, 5000, 50))
-    return region_data.make_parts(source, rho=0.9, seed=3).train
+    return textured.make_parts(source, rho=0.9, seed=3).train
 
 
 def test_the_true_mask_is_the_digit_with_a_margin_of_two(train):
-    masks = robust_explanations.true_masks(train)
+    masks = annotating.true_masks(train)
     strokes = train.annotations["strokes"]
     assert (masks >= strokes).all()
     row, y, x = np.argwhere(strokes)[0]
@@ -41,32 +44,33 @@ def test_the_true_mask_is_the_digit_with_a_margin_of_two(train):
 
 
 def test_only_the_images_given_to_the_annotator_carry_signs(train):
-    marked, given = robust_explanations.annotate(train, "none", count=12, seed=0)
+    marked, given = annotating.annotate(train, "none", count=12, seed=0)
     signs = marked.annotations["annotations"]
     assert len(given) == 12
-    true = robust_explanations.true_masks(train)
+    true = annotating.true_masks(train)
     np.testing.assert_array_equal(signs[given], np.where(true[given], 1, -1))
     assert not np.delete(signs, given, axis=0).any()
 
 
 def test_noise_changes_masks_and_withholds_some(train):
-    exact, given = robust_explanations.annotate(train, "none", count=40, seed=0)
-    noisy, same = robust_explanations.annotate(train, "strong", count=40, seed=0)
+    exact, given = annotating.annotate(train, "none", count=40, seed=0)
+    noisy, same = annotating.annotate(train, "strong", count=40, seed=0)
     np.testing.assert_array_equal(given, same)
     exact, noisy = (part.annotations["annotations"][given] for part in (exact, noisy))
     withheld = ~noisy.any(axis=(1, 2))
     assert 4 <= withheld.sum() <= 20  # 30 % of 40
     assert (noisy[~withheld] != exact[~withheld]).any(axis=(1, 2)).all()
-    other, _ = robust_explanations.annotate(train, "other", count=40, seed=0)
+    other, _ = annotating.annotate(train, "other", count=40, seed=0)
     np.testing.assert_array_equal(
         other.annotations["annotations"][given], np.roll(exact, 1, axis=0)
     )
 
 
 def test_every_batch_holds_its_share_of_annotated_images(train):
-    marked, given = robust_explanations.annotate(train, "none", count=8, seed=0)
-    config = robust_explanations.Config(batch_size=16, annotated_share=0.25)
-    batch_at = robust_explanations.mixed_sampler(marked, given, config, seed=0)
+    marked, given = annotating.annotate(train, "none", count=8, seed=0)
+    batch_at = feeding.batches_with_a_share(
+        marked, given, num_chosen=4, batch_size=16, seed=0
+    )
     seen = set()
     for step in range(4):
         batch = batch_at(step)
@@ -78,11 +82,11 @@ def test_every_batch_holds_its_share_of_annotated_images(train):
 
 def test_runs_and_reports(tmp_path, monkeypatch):
     few = data.take(data.digits(), np.arange(0, 5000, 10))
-    monkeypatch.setattr(region_data, "digits", lambda name, folder: few)
-    arms = ("gradia@none", "res_learned@none")
-    config = robust_explanations.Config(
+    monkeypatch.setattr(sources, "load", lambda name, folder: few)
+    names = ("gradia@none", "res_learned@none")
+    config = Config(
         run_dir=tmp_path,
-        arms=arms,
+        arms=names,
         num_steps=4,
         batch_size=16,
         log_every=2,
@@ -91,30 +95,31 @@ def test_runs_and_reports(tmp_path, monkeypatch):
         num_points=2,
         num_devices=2,
     )
-    robust_explanations.run_experiment(config)
+    loop.run_experiment(EXPERIMENT, config)
     numbers = json.loads((tmp_path / "metrics.json").read_text())
-    assert set(numbers) == set(arms)
-    for (measured,) in numbers.values():
-        assert 0 <= measured["iou"] <= 1
-        assert 0 <= measured["group_balanced"] <= 1
+    assert set(numbers) == set(names)
+    for (result,) in numbers.values():
+        measured = result["measured"]
+        assert 0 <= measured["agreement"]["iou"]["summary"]["mean_or_zero"] <= 1
+        assert 0 <= measured["accuracies"]["group_balanced"] <= 1
     report = (tmp_path / "report.html").read_text()
     assert "minus GRADIA at the same noise" in report
 
 
 def test_names_of_arms():
-    parse = robust_explanations.parse
-    assert parse("unguided") == ("unguided", 0.0, "none")
-    assert parse("gradia@strong") == ("gradia", 1.0, "strong")
+    parse = lambda text: arms.read_arm(text, terms.GRAMMAR)
+    assert parse("unguided") == ("unguided", "unguided", None, None)
+    assert parse("gradia@strong")[1:] == ("gradia", 1.0, "strong")
     assert parse("res_gaussian@none").weight == 0.1  # of the pilot
-    assert parse("res_gaussian=3@other") == ("res_gaussian", 3.0, "other")
-    assert all(parse(arm) for arm in robust_explanations.ARMS)
+    assert parse("res_gaussian=3@other")[1:] == ("res_gaussian", 3.0, "other")
+    assert all(parse(arm) for arm in terms.ARMS)
 
 
 @pytest.mark.parametrize("arm", ["res@none", "gradia", "gradia@loud", "unguided@none"])
 def test_an_unknown_arm_is_refused(arm, tmp_path):
-    config = robust_explanations.Config(run_dir=tmp_path, arms=(arm,))
-    with pytest.raises(ValueError, match=f"`arms` holds '{arm}'; there are"):
-        robust_explanations.run_experiment(config)
+    config = Config(run_dir=tmp_path, arms=(arm,))
+    with pytest.raises(ValueError, match=f"`arms` holds '{arm}'; "):
+        loop.run_experiment(EXPERIMENT, config)
     assert not list(tmp_path.iterdir())
 
 
@@ -122,13 +127,13 @@ def test_agreement_by_hand():
     mask = jnp.array([[[1, 1], [0, 0]]]) > 0
     cam = jnp.array([[[1.0, 0.0], [0.75, 0.25]]])
     # Above 0.5 are one cell inside and one outside; half of the mass 2 lies inside.
-    measured = robust_explanations.agreement(cam, mask)
+    measured = measuring.agreement(cam, mask)
     expected = {
         "iou": 1 / 3,
         "precision": 1 / 2,
         "recall": 1 / 2,
         "f1": 1 / 2,
-        "epg": 0.5,
+        "energy": 0.5,
     }
     for name, value in expected.items():
         np.testing.assert_allclose(measured[name], [value], err_msg=name)

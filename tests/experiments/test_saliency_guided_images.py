@@ -11,15 +11,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from experiments import (
-    arms,
-    common,
-    flags,
-    removal,
-    saliency_guided_images,
-    saliency_guided_report,
-)
-from xguide_jax import training
+from experiments.running import directory, flags, loop
+from experiments.running import report as running_report
+from experiments.saliency_guided_images import measures
+from experiments.saliency_guided_images.experiment import EXPERIMENT, Config
+from xguide_jax import files, training
 
 ARMS = ("unguided", "signed")
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -27,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    return saliency_guided_images.Config(
+    return Config(
         run_dir=tmp_path_factory.mktemp("run"),
         arms=ARMS,
         num_steps=4,
@@ -59,8 +55,7 @@ def compiled_once():
 
     with pytest.MonkeyPatch.context() as patches:
         for module, name, key in (
-            (removal, "make_measurement", lambda *_: None),
-            (arms, "make_evaluation", lambda *_: None),
+            (measures, "make_measurement", lambda *_: None),
             (training, "make_train_step", lambda apply_fn, terms, _: tuple(terms)),
             (training, "data_parallel", lambda step: step),
         ):
@@ -69,8 +64,8 @@ def compiled_once():
 
 
 @pytest.fixture(scope="module")
-def finished(config, compiled_once, standard_promotion):
-    saliency_guided_images.run_experiment(config)
+def finished(config, standard_promotion):
+    loop.run_experiment(EXPERIMENT, config)
     return config.run_dir
 
 
@@ -78,7 +73,7 @@ def finished(config, compiled_once, standard_promotion):
 def unreported(monkeypatch):
     """Drawing the report takes longer than the training it is of."""
     with monkeypatch.context() as patches:
-        patches.setattr(saliency_guided_report, "write", lambda *_: None)
+        patches.setattr(running_report, "write", lambda *_: None)
         yield patches
 
 
@@ -91,17 +86,15 @@ def test_writes_everything_a_reader_needs(finished):
     numbers = json.loads((finished / "metrics.json").read_text())
     assert set(numbers) == set(ARMS)
     for arm in ARMS:
-        (measured,) = numbers[arm]
+        measured = numbers[arm][0]["measured"]
         assert 0 <= measured["test_accuracy"] <= 1
-        for view in ("removal", "insertion"):
-            for fill in ("uniform", "black"):
-                for name in ("gradient", "smooth_grad", "integrated_gradients"):
-                    assert 0 <= measured[f"{view}/{fill}/{name}"] <= 1
-                assert f"{view}/{fill}/random" in measured
-        gap = measured["removal/black/random"] - measured["removal/black/gradient"]
-        np.testing.assert_allclose(measured["gap/removal/black/gradient"], gap)
-        gap = measured["insertion/black/gradient"] - measured["insertion/black/random"]
-        np.testing.assert_allclose(measured["gap/insertion/black/gradient"], gap)
+        assert set(measured["removal"]["maps"]) == set(measures.EXPLAINERS)
+        for fills in measured["removal"]["maps"].values():
+            assert set(fills) == {"uniform", "black"}
+            gap = fills["black"]["removal"]
+            np.testing.assert_allclose(
+                gap["gap"]["mean"], gap["chance"]["area"] - gap["area"]
+            )
     config = json.loads((finished / "config.json").read_text())
     assert config["config"]["batch_size"] == 16
     assert "jax" in config["versions"]
@@ -109,7 +102,7 @@ def test_writes_everything_a_reader_needs(finished):
     assert report.count("data:image/png;base64") >= 10
     assert "http://" not in report
     assert "https://" not in report
-    records = training.read_records(finished / "metrics.jsonl")
+    records = files.read_records(finished / "metrics.jsonl")
     assert [(r["arm"], r["step"]) for r in records] == [
         (arm, step) for arm in ARMS for step in (1, 2, 3, 4)
     ]
@@ -119,7 +112,7 @@ def test_writes_everything_a_reader_needs(finished):
 def test_a_finished_run_says_so_and_renders_its_report_again(finished, config, capsys):
     (finished / "report.html").unlink()
     before = (finished / "metrics.jsonl").read_bytes()
-    saliency_guided_images.run_experiment(config)
+    loop.run_experiment(EXPERIMENT, config)
     printed = capsys.readouterr().out
     assert "is finished; its report is rendered again" in printed
     heads = printed.splitlines()
@@ -142,7 +135,7 @@ def test_an_interrupted_arm_goes_on_from_its_last_checkpoint(finished, config):
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.warns(UserWarning, match="step 4"):
-        saliency_guided_images.run_experiment(config)
+        loop.run_experiment(EXPERIMENT, config)
     assert (finished / "metrics.jsonl").read_bytes() == log
     for name, leaf in weights(finished).items():
         np.testing.assert_array_equal(leaf, expected[name])
@@ -153,7 +146,7 @@ def test_an_arm_that_is_told_to_stop_loses_no_step(
     finished, config, tmp_path, monkeypatch
 ):
     config = dataclasses.replace(config, run_dir=tmp_path, arms=("unguided",))
-    append = training.append_record
+    append = files.append_record
 
     def append_and_send(log, record):
         append(log, record)
@@ -161,12 +154,12 @@ def test_an_arm_that_is_told_to_stop_loses_no_step(
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patches:
-        patches.setattr(training, "append_record", append_and_send)
+        patches.setattr(files, "append_record", append_and_send)
         with pytest.raises(training.Interrupted, match="SIGTERM after step 3"):
-            saliency_guided_images.run_experiment(config)
+            loop.run_experiment(EXPERIMENT, config)
     assert not (tmp_path / "results").exists()
     assert (tmp_path / "checkpoints" / "unguided-0" / "3").exists()
-    saliency_guided_images.run_experiment(config)
+    loop.run_experiment(EXPERIMENT, config)
     for name, leaf in weights(tmp_path, "unguided").items():
         np.testing.assert_array_equal(leaf, weights(finished, "unguided")[name])
     log = (finished / "metrics.jsonl").read_bytes()
@@ -179,11 +172,11 @@ def test_a_finished_run_is_asked_for_more_steps_and_arms(
     less = dataclasses.replace(
         config, run_dir=tmp_path, num_steps=2, arms=("unguided",)
     )
-    saliency_guided_images.run_experiment(less)
+    loop.run_experiment(EXPERIMENT, less)
     assert set(weights(tmp_path, "unguided")) == set(weights(finished))
     unreported.undo()
     more = dataclasses.replace(config, run_dir=tmp_path)
-    saliency_guided_images.run_experiment(more)
+    loop.run_experiment(EXPERIMENT, more)
     for arm in ARMS:
         for name, leaf in weights(tmp_path, arm).items():
             np.testing.assert_array_equal(leaf, weights(finished, arm)[name])
@@ -196,10 +189,10 @@ def test_a_finished_run_is_asked_for_more_steps_and_arms(
         == (json.loads((finished / "config.json").read_text())["config"])
     )
     with pytest.raises(
-        common.RefusedError,
+        flags.RefusedError,
         match="with num_steps=4, not 2, and only more of it goes on from there",
     ):
-        saliency_guided_images.run_experiment(dataclasses.replace(more, num_steps=2))
+        loop.run_experiment(EXPERIMENT, dataclasses.replace(more, num_steps=2))
 
 
 def without_rates(text):
@@ -208,8 +201,8 @@ def without_rates(text):
 
 def test_a_run_of_another_experiment_is_refused(finished, config):
     with (
-        pytest.raises(common.RefusedError, match="run of saliency_guided_images, not"),
-        common.open_run(config, name="region_guidance"),
+        pytest.raises(flags.RefusedError, match="run of saliency_guided_images, not"),
+        directory.open_run(config, name="region_guidance"),
     ):
         pytest.fail("was opened")
 
@@ -220,8 +213,8 @@ def test_more_images_than_there_are_are_refused_before_training(config, tmp_path
         ({"batch_size": 3501}, r"`batch_size` \(=3501\) must be at most 3500"),
     ):
         fresh = dataclasses.replace(config, run_dir=tmp_path, **change)
-        with pytest.raises(common.RefusedError, match=message):
-            saliency_guided_images.run_experiment(fresh)
+        with pytest.raises(flags.RefusedError, match=message):
+            loop.run_experiment(EXPERIMENT, fresh)
         (tmp_path / "config.json").unlink()
     assert not list(tmp_path.iterdir())
 
@@ -229,7 +222,7 @@ def test_more_images_than_there_are_are_refused_before_training(config, tmp_path
 def test_another_configuration_is_refused_naming_the_field(finished, config):
     other = dataclasses.replace(config, batch_size=32)
     with pytest.raises(ValueError, match="holds a run with batch_size=16, not 32"):
-        saliency_guided_images.run_experiment(other)
+        loop.run_experiment(EXPERIMENT, other)
 
 
 def test_flags_that_cannot_be_met_are_refused(config, tmp_path):
@@ -237,11 +230,9 @@ def test_flags_that_cannot_be_met_are_refused(config, tmp_path):
     with pytest.raises(ValueError, match=r"`save_every` \(=3\) must be a multiple"):
         flags.check(dataclasses.replace(fresh, save_every=3, log_every=2))
     with pytest.raises(ValueError, match=r"`num_devices` \(=99\) must lie between"):
-        common.chosen_devices(dataclasses.replace(fresh, num_devices=99))
+        flags.chosen_devices(dataclasses.replace(fresh, num_devices=99))
     with pytest.raises(ValueError, match="`arms` holds 'sgned'; there are"):
-        saliency_guided_images.terms_of("sgned", fresh, lambda logits, targets: logits)
-    with pytest.raises(ValueError, match="`arms` holds 'sgned'; there are"):
-        saliency_guided_images.run_experiment(
-            dataclasses.replace(fresh, arms=("unguided", "sgned"))
+        loop.run_experiment(
+            EXPERIMENT, dataclasses.replace(fresh, arms=("unguided", "sgned"))
         )
     assert not list(tmp_path.iterdir())  # refused before anything is trained

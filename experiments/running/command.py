@@ -2,26 +2,22 @@
 
 import contextlib
 import dataclasses
+import os
+import pathlib
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import jax
 import tyro
 
-from experiments import common
+from experiments.running import directory, flags, loop
 from xguide_jax import training
 
 
-def main(
-    config_type: type[common.Config],
-    run_experiment: Callable[[common.Config], None],
-    *,
-    name: str,
-    check: Callable[[common.Config], None],
-) -> None:
+def main(experiment: loop.Experiment[Any, Any]) -> None:
     """Reads the flags, prepares JAX and runs the experiment.
 
     Exit status: 2 for what is refused, with one line that says why; 1 for an arm that
@@ -29,24 +25,22 @@ def main(
     after SIGINT and SIGTERM, with one that says how to go on.
 
     Args:
-      config_type: the experiment's frozen dataclass.
-      run_experiment: config -> None.
-      name: the experiment's.
-      check: raises ValueError for flags out of range.
+      experiment: what to run.
     """
-    config = tyro.cli(config_type, description=sys.modules["__main__"].__doc__)
+    name = experiment.name
+    config = tyro.cli(experiment.config, description=experiment.describe())
     if config.run_dir is None:
-        config = dataclasses.replace(config, run_dir=common.default_run_dir(name))
+        config = dataclasses.replace(config, run_dir=directory.default_run_dir(name))
     try:
-        check(config)
-        common.prepare(config)
-        common.chosen_devices(config)
+        loop.check(experiment, config)
+        _prepare(config)
+        flags.chosen_devices(config)
     except ValueError as error:
         _refuse(name, error)
     try:
         with _termination_as_exception():
-            run_experiment(config)
-    except (common.RefusedError, training.LockedError) as error:
+            loop.run_experiment(experiment, config)
+    except (flags.RefusedError, training.LockedError) as error:
         _refuse(name, error)
     except training.NonFiniteError as error:
         _refuse(name, error, status=1)
@@ -55,6 +49,23 @@ def main(
     except KeyboardInterrupt:
         at_once = training.Interrupted(signal.SIGINT)
         _leave(at_once, go_on_command(name, config, sys.argv[1:]))
+
+
+def go_on_command(name: str, config: flags.RunConfig, arguments: list[str]) -> str:
+    """The command that goes on with a run.
+
+    Args:
+      name: the experiment's.
+      config: the flags, `run_dir` among them.
+      arguments: those of the command line.
+
+    Returns:
+      A line for a shell.
+    """
+    given = [argument.partition("=")[0].replace("_", "-") for argument in arguments]
+    if "--run-dir" not in given:
+        arguments = [*arguments, "--run-dir", str(config.run_dir)]
+    return shlex.join(["python", "-m", f"experiments.{name}", *arguments])
 
 
 def _refuse(name: str, error: Exception, *, status: int = 2) -> NoReturn:
@@ -82,18 +93,11 @@ def _termination_as_exception() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def go_on_command(name: str, config: common.RunConfig, arguments: list[str]) -> str:
-    """The command that goes on with a run.
-
-    Args:
-      name: the experiment's.
-      config: the flags, `run_dir` among them.
-      arguments: those of the command line.
-
-    Returns:
-      A line for a shell.
-    """
-    flags = [argument.partition("=")[0].replace("_", "-") for argument in arguments]
-    if "--run-dir" not in flags:
-        arguments = [*arguments, "--run-dir", str(config.run_dir)]
-    return shlex.join(["python", "-m", f"experiments.{name}", *arguments])
+def _prepare(config: flags.RunConfig) -> None:
+    """Joins the other hosts if asked to, and keeps compiled programs between runs."""
+    if config.distributed:
+        jax.distributed.initialize()
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = pathlib.Path.home() / ".cache" / "xguide_jax"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -47,7 +47,7 @@ CHOSEN = {
 }
 
 
-def of(term: str, annotation: str) -> Chosen:
+def chosen_for(term: str, annotation: str) -> Chosen:
     """What was chosen for a term with an annotation.
 
     Args:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import arms
+from experiments.running import predicting
 from xguide_jax import attributions, evaluation, ops
 from xguide_jax.types import (
     ApplyFn,
@@ -30,7 +30,40 @@ FRACTIONS = tuple(np.round(np.arange(0.0, 0.95, 0.1), 1).tolist())
 EXPLAINERS = ("gradient", "smooth_grad", "integrated_gradients")
 VIEWS = evaluation.Views._fields
 
-Measured = tuple[dict[str, float], dict[str, np.ndarray]]
+
+class Shown(NamedTuple):
+    """What the figures show, of the first images.
+
+    Attributes:
+      inputs: [S, H, W, C].
+      labels: what the images show, in words.
+      maps: {explainer: [S, H, W]} of the target's logit.
+    """
+
+    inputs: np.ndarray
+    labels: list[str]
+    maps: dict[str, np.ndarray]
+
+
+class Measured(NamedTuple):
+    """What is measured of one trained network.
+
+    Attributes:
+      test_accuracy: on the whole test part.
+      validation_accuracy: on the whole validation part.
+      completeness: of integrated gradients.
+      removal: both views of every explainer with every fill, beside chance.
+      shown: what the figures show.
+    """
+
+    test_accuracy: float
+    validation_accuracy: float
+    completeness: evaluation.Completeness
+    removal: evaluation.Removal
+    shown: Shown
+
+
+Explained = tuple[evaluation.Completeness, evaluation.Removal, dict[str, np.ndarray]]
 
 
 class Integrated(NamedTuple):
@@ -73,7 +106,7 @@ class Protocol(NamedTuple):
 
 def make_measurement(
     apply_fn: ApplyFn, protocol: Protocol
-) -> Callable[[TrainState, Array, Array, Array], Measured]:
+) -> Callable[[TrainState, Array, Array, Array], Explained]:
     """The measurement of one trained network.
 
     Args:
@@ -81,16 +114,8 @@ def make_measurement(
       protocol: how to explain and test.
 
     Returns:
-      `(state, inputs [B, H, W, C], labels [B], key) -> (numbers, arrays)`. Numbers:
-      '<view>/<fill>/<explainer or random>' (areas under mean curves), 'gap/...' (by how
-      much the explainer's order beats the random one on the same images, higher is
-      better in both views), 'gap/.../zero' (the same with a gap of 0 for undefined
-      images), 'completeness_error', 'undefined/<explainer or random>' (images that are
-      left out: without a ranking, or with a prediction that is none) and
-      'undefined/completeness_error'. Arrays: 'curve/<view>/<fill>/<explainer or
-      random>' [F], 'curve/<view>/<fill>/<explainer>/random' [F] of the random orders on
-      the images that the explainer ranks, 'rows/gap/<view>/<fill>/<explainer>' [B],
-      'maps/<explainer>' [S, H, W] of the target's logit, 'inputs', 'labels'.
+      `(state, inputs [B, H, W, C], labels [B], key) -> (completeness, removal,
+      {explainer: maps [S, H, W] of the first images})`.
     """
     explain = evaluation.make_explain(
         apply_fn, explain_fns(protocol), batch_size=protocol.batch_size
@@ -102,11 +127,11 @@ def make_measurement(
         apply_fn, of_logit, batch_size=protocol.num_shown
     )
     # The network alone is compiled: a whole curve holds it once a fraction.
-    predict = arms.make_predict(apply_fn)
+    predict = predicting.make_predict(apply_fn)
 
     def measure(
         state: TrainState, inputs: Array, labels: Array, key: Array
-    ) -> Measured:
+    ) -> Explained:
         variables = (state.params["model"], state.model_state)
         explain_key, order_key, fill_key = jax.random.split(key, 3)
         explained = explain(*variables, inputs, labels, key=explain_key)
@@ -123,16 +148,12 @@ def make_measurement(
             key=fill_key,
             batch_size=protocol.batch_size,
         )
-        numbers, curves = keyed(found)
         integrated = explained["integrated_gradients"]
         completeness = evaluation.completeness_of(integrated.gap, integrated.change)
-        numbers["completeness_error"] = completeness.error
-        numbers["undefined/completeness_error"] = float(
-            completeness.num_values - completeness.num_defined
-        )
         shown = inputs[: protocol.num_shown], labels[: protocol.num_shown]
         looked_at = maps_of(explain_shown(*variables, *shown, key=explain_key))
-        return numbers, {**_shown(looked_at, *shown), **curves}
+        signed = lambda m: np.asarray(ops.signed_channel_mean(m)[..., 0])
+        return completeness, found, {n: signed(m) for n, m in looked_at.items()}
 
     return measure
 
@@ -165,7 +186,7 @@ def explain_fns(protocol: Protocol) -> dict[str, evaluation.ExplainFn]:
         baselines = jnp.full_like(inputs, protocol.baseline)
         maps = attributions.integrated_gradients(
             predict, inputs, labels,
-            baselines=baselines, num_steps=protocol.num_points,
+            baselines=baselines, num_points=protocol.num_points,
             score_fn=protocol.score_fn,
         )  # fmt: skip
         gap = attributions.completeness_gap(
@@ -194,44 +215,3 @@ def maps_of(explained: dict[str, Array | Integrated]) -> dict[str, Array]:
         name: made.maps if isinstance(made, Integrated) else made
         for name, made in explained.items()
     }
-
-
-def keyed(removal: evaluation.Removal) -> Measured:
-    """A `Removal` under the keys that the report reads.
-
-    Args:
-      removal: of one network.
-
-    Returns:
-      The numbers '<place>/...', 'gap/...' and 'undefined/...' and the arrays
-      'curve/...' and 'rows/gap/...' of `make_measurement`.
-    """
-    numbers: dict[str, float] = {"undefined/random": float(removal.num_undefined)}
-    arrays: dict[str, np.ndarray] = {}
-    for fill, chance in removal.chance.items():
-        for view in VIEWS:
-            numbers[f"{view}/{fill}/random"] = getattr(chance, view).area
-            arrays[f"curve/{view}/{fill}/random"] = getattr(chance, view).curve
-    for name, fills in removal.maps.items():
-        for fill, views in fills.items():
-            for view in VIEWS:
-                found: evaluation.AgainstChance = getattr(views, view)
-                place = f"{view}/{fill}"
-                numbers[f"undefined/{name}"] = float(found.gap.num_undefined)
-                numbers[f"{place}/{name}"] = found.area
-                numbers[f"gap/{place}/{name}"] = found.gap.mean
-                numbers[f"gap/{place}/{name}/zero"] = found.gap.mean_or_zero
-                arrays[f"curve/{place}/{name}"] = found.curve
-                arrays[f"curve/{place}/{name}/random"] = found.chance.curve
-                arrays[f"rows/gap/{place}/{name}"] = found.rows
-    return numbers, arrays
-
-
-def _shown(
-    explained: dict[str, Array], inputs: Array, labels: Array
-) -> dict[str, np.ndarray]:
-    maps = {
-        f"maps/{name}": np.asarray(ops.signed_channel_mean(a)[..., 0])
-        for name, a in explained.items()
-    }
-    return {**maps, "inputs": np.asarray(inputs), "labels": np.asarray(labels)}

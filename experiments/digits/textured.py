@@ -4,15 +4,11 @@ Training and validation share a correlation between texture and class; one test 
 it, too, and one has none. Their textures come from other halves of the photographs.
 """
 
-import dataclasses
-import os
-import pathlib
 import re
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from experiments import common
 from xguide_jax import data
 
 NUM_GROUPS = 4  # class x texture
@@ -35,37 +31,6 @@ class Parts(NamedTuple):
     balanced: data.Dataset
 
 
-@dataclasses.dataclass(frozen=True)
-class DigitsConfig(common.RunConfig):
-    """Flags of the experiments on textured digits."""
-
-    dataset: Literal["digits", "mnist10k"] = "digits"
-    """digits: 5,000 inside a package; mnist10k: a file in --data-dir."""
-    data_dir: pathlib.Path | None = None
-    """Folder of data sets; $XGUIDE_DATA if left out."""
-
-
-def digits(name: str, folder: pathlib.Path | None) -> data.Dataset:
-    """The digits by the name of a flag.
-
-    Args:
-      name: 'digits', inside a package, or 'mnist10k', a file.
-      folder: of the file; $XGUIDE_DATA if None.
-
-    Returns:
-      The data set.
-
-    Raises:
-      ValueError: if the file's folder is not known.
-    """
-    if name == "digits":
-        return data.digits()
-    place = folder or os.environ.get("XGUIDE_DATA")
-    if place is None:
-        raise ValueError("--dataset mnist10k needs --data-dir or $XGUIDE_DATA.")
-    return data.mnist10k(place)
-
-
 def make_parts(source: data.Dataset, *, rho: float, seed: int, size: int = 48) -> Parts:
     """All parts of one seed.
 
@@ -86,30 +51,7 @@ def make_parts(source: data.Dataset, *, rho: float, seed: int, size: int = 48) -
         data.textured_digits(test, rho=CORRELATION, half="test", seed=2 * seed),
         data.textured_digits(test, rho=0.5, half="test", seed=2 * seed),
     )
-    return Parts(*(resized(part, size) for part in parts))
-
-
-def resized(dataset: data.Dataset, size: int) -> data.Dataset:
-    """The images, and all that is annotated on them, stretched to another size.
-
-    Args:
-      dataset: inputs [N, H, W, channels].
-      size: pixels a side.
-
-    Returns:
-      The same examples; a cell is in a mask if any of its pixels was.
-    """
-    if dataset.inputs.shape[1:3] == (size, size):
-        return dataset
-    rows = range(len(dataset.labels))
-    annotations = lambda row: {k: v[row] for k, v in dataset.annotations.items()}
-    examples = [
-        data.resize(dataset.inputs[row], annotations(row), shape=(size, size))
-        for row in rows
-    ]
-    stacked = {k: np.stack([e[1][k] for e in examples]) for k in dataset.annotations}
-    inputs = np.stack([inputs for inputs, _ in examples])
-    return dataset._replace(inputs=inputs, annotations=stacked)
+    return Parts(*(_resized(part, size) for part in parts))
 
 
 def blanked(dataset: data.Dataset) -> data.Dataset:
@@ -190,12 +132,27 @@ def random_boxes(dataset: data.Dataset, *, seed: int) -> np.ndarray:
     Returns:
       bool [N, H, W].
     """
-    rng = np.random.default_rng((seed, 5))
+    rng = data.generator(data.Stream.RANDOM_BOXES, seed)
     shape = dataset.annotations["region"].shape[1:]
     boxes = dataset.annotations["boxes"][:, 0].astype(int)
     size = boxes[:, 2:] - boxes[:, :2]
     corners = rng.integers(0, np.array(shape[::-1]) - size + 1)
     return _filled(np.concatenate([corners, corners + size], axis=1), shape)
+
+
+def _resized(dataset: data.Dataset, size: int) -> data.Dataset:
+    """Images and annotations of another size; a cell is in a mask if any pixel was."""
+    if dataset.inputs.shape[1:3] == (size, size):
+        return dataset
+    rows = range(len(dataset.labels))
+    annotations = lambda row: {k: v[row] for k, v in dataset.annotations.items()}
+    examples = [
+        data.resize(dataset.inputs[row], annotations(row), shape=(size, size))
+        for row in rows
+    ]
+    stacked = {k: np.stack([e[1][k] for e in examples]) for k in dataset.annotations}
+    inputs = np.stack([inputs for inputs, _ in examples])
+    return dataset._replace(inputs=inputs, annotations=stacked)
 
 
 def _filled(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

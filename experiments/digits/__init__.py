@@ -1,0 +1,1 @@
+"""Digits on textures: what the experiments on them share."""

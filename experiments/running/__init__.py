@@ -1,0 +1,1 @@
+"""What every experiment shares: flags, the run directory, the loop, results, report."""

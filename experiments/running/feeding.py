@@ -1,0 +1,90 @@
+"""What a step is fed: batches as a function of the step, so that resuming is exact."""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+from experiments.running import flags
+from xguide_jax import data
+
+# step -> the batch of this process
+BatchAt = Callable[[int], Mapping[str, np.ndarray]]
+
+
+def batches_of(
+    dataset: data.Dataset,
+    *,
+    batch_size: int,
+    seed: int,
+    augment: data.Augment | None = None,
+) -> BatchAt:
+    """Batches of a data set, each example once an epoch.
+
+    Args:
+      dataset: the training part.
+      batch_size: examples a step, over all processes.
+      seed: of this repetition.
+      augment: as for `data.make_batch`.
+
+    Returns:
+      step -> batch.
+
+    Raises:
+      RefusedError: if there are fewer examples than a batch has.
+    """
+    if batch_size > len(dataset.labels):
+        raise flags.RefusedError(
+            f"`batch_size` (={batch_size}) must be at most {len(dataset.labels)}, the "
+            "number of training examples."
+        )
+    draw = _drawing(seed)
+
+    def batch_at(step: int) -> Mapping[str, np.ndarray]:
+        indices = draw(len(dataset.labels), batch_size=batch_size, step=step)
+        return data.make_batch(dataset, indices, augment=augment, seed=seed, step=step)
+
+    return batch_at
+
+
+def batches_with_a_share(
+    dataset: data.Dataset,
+    chosen: np.ndarray,
+    *,
+    num_chosen: int,
+    batch_size: int,
+    seed: int,
+) -> BatchAt:
+    """Batches of which a fixed number comes from a few chosen examples.
+
+    Args:
+      dataset: the training part.
+      chosen: int [K], indices of the chosen examples.
+      num_chosen: how many of a batch are drawn from them; they stand first.
+      batch_size: examples a step, over all processes.
+      seed: of this repetition.
+
+    Returns:
+      step -> batch.
+    """
+    draw = _drawing(seed)
+    rest = batch_size - num_chosen
+
+    def batch_at(step: int) -> Mapping[str, np.ndarray]:
+        first = chosen[draw(len(chosen), batch_size=num_chosen, step=step)]
+        others = draw(len(dataset.labels), batch_size=rest, step=step)
+        indices = np.concatenate([first, others])
+        return data.make_batch(dataset, indices, seed=seed, step=step)
+
+    return batch_at
+
+
+def _drawing(seed: int) -> Callable[..., np.ndarray]:
+    """`data.batch_indices` of this process."""
+    return functools.partial(
+        data.batch_indices,
+        seed=seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )

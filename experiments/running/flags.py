@@ -1,0 +1,155 @@
+"""Flags that cannot be met are refused before anything is loaded or compiled."""
+
+import dataclasses
+import pathlib
+from typing import ClassVar, Literal, TypeVar
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """The flags that every experiment has."""
+
+    # What a run that was begun may be asked for more of.
+    may_grow: ClassVar[tuple[str, ...]] = ("arms", "num_steps", "seeds")
+    # What says nothing of the numbers, and may change from one call to the next.
+    beside: ClassVar[tuple[str, ...]] = ("run_dir", "tensorboard")
+
+    run_dir: pathlib.Path | None = None
+    """Where the run is written and resumed from; runs/<name>-<time> if left out."""
+    seed: int = 0
+    """The first seed: of the split, the initial weights, the batches and the noise."""
+    seeds: int = 1
+    """How many seeds to repeat every arm with."""
+    num_steps: int = 160
+    """Training steps of each arm."""
+    batch_size: int = 64
+    """Examples a step, over all devices and hosts."""
+    log_every: int = 20
+    """Steps between two records in metrics.jsonl; metrics are fetched only then."""
+    save_every: int = 80
+    """Steps between two checkpoints, a multiple of `log_every`."""
+    how: Literal["pmap", "shard_map", "jit"] = "pmap"
+    """How the step is lifted over the devices."""
+    num_devices: int | None = None
+    """How many devices to use; all if left out."""
+    distributed: bool = False
+    """Join the other hosts of the job first (TPU pods, SLURM, Open MPI, Kubernetes)."""
+    tensorboard: bool = False
+    """Write the log's numbers and the figures for TensorBoard (tensorboardX)."""
+    arms: tuple[str, ...] = ()
+    """Which arms to train, in this order."""
+
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+class RefusedError(ValueError):
+    """What was asked for cannot be had, as the flags, the data or the directory say."""
+
+
+def check(config: RunConfig) -> None:
+    """Refuses flags of every experiment that are out of range.
+
+    Args:
+      config: the flags.
+
+    Raises:
+      ValueError: naming the flag, its value and the rule.
+    """
+    check_at_least(config, seed=0)
+    check_at_least(
+        config, seeds=1, num_steps=1, batch_size=1, log_every=1, save_every=1
+    )
+    if config.save_every % config.log_every:
+        raise ValueError(
+            f"`save_every` (={config.save_every}) must be a multiple of `log_every` "
+            f"(={config.log_every})."
+        )
+
+
+def check_at_least(config: RunConfig, **least: float) -> None:
+    """Refuses flags below their least value.
+
+    Args:
+      config: the flags.
+      **least: {flag: its least value}.
+
+    Raises:
+      ValueError: for the first that is below it, or NaN.
+    """
+    for name, bound in least.items():
+        value = getattr(config, name)
+        if not value >= bound:
+            raise ValueError(f"`{name}` (={value}) must be at least {bound}.")
+
+
+def check_fractions(config: RunConfig, *names: str) -> None:
+    """Refuses flags outside of [0, 1].
+
+    Args:
+      config: the flags.
+      *names: of the flags; None is accepted.
+
+    Raises:
+      ValueError: for the first that is no fraction.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"`{name}` (={value}) must lie in [0, 1].")
+
+
+def check_rate(config: RunConfig) -> None:
+    """Refuses a `learning_rate` with which nothing is learned.
+
+    Args:
+      config: the flags.
+
+    Raises:
+      ValueError: if it is not positive and finite.
+    """
+    rate: float = getattr(config, "learning_rate")  # noqa: B009
+    if not 0 < rate < float("inf"):
+        raise ValueError(f"`learning_rate` (={rate}) must be positive and finite.")
+
+
+def check_available(name: str, asked: int, *, available: int, what: str) -> None:
+    """Refuses, before anything is trained, to ask for more examples than there are.
+
+    Args:
+      name: of the flag.
+      asked: its value.
+      available: how many there are.
+      what: they are, in the plural.
+
+    Raises:
+      RefusedError: naming both numbers.
+    """
+    if asked > available:
+        raise RefusedError(
+            f"`{name}` (={asked}) must be at most {available}, the number of {what}."
+        )
+
+
+def chosen_devices(config: RunConfig) -> list[jax.Device] | None:
+    """The devices that `--num-devices` asks for; None for all.
+
+    Args:
+      config: the flags.
+
+    Returns:
+      The first `num_devices` of all hosts' devices.
+
+    Raises:
+      ValueError: if there are fewer.
+    """
+    if config.num_devices is None:
+        return None
+    if not 1 <= config.num_devices <= jax.device_count():
+        raise ValueError(
+            f"`num_devices` (={config.num_devices}) must lie between 1 and the "
+            f"{jax.device_count()} there are."
+        )
+    return jax.devices()[: config.num_devices]

@@ -1,0 +1,281 @@
+"""The files of a report, and the few lines of it that go to the terminal."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.running import directory, records, results, tensorboard
+from xguide_jax import files, reporting
+
+Rows = Sequence[Mapping[str, object]]
+# {file name: (caption, figure)}
+Figures = Mapping[str, tuple[str, Any]]
+
+
+class Column(NamedTuple):
+    """A column of a table of arms, as data.
+
+    Attributes:
+      title: its head.
+      cell: (results, arm) -> number or text.
+    """
+
+    title: str
+    cell: Callable[[Mapping[str, results.Repeats[Any]], str], object]
+
+
+class Report(NamedTuple):
+    """What an experiment says of its results.
+
+    Attributes:
+      title: of the page.
+      summary: paragraphs separated by empty lines: what was done, and how to read it.
+      findings: sentences made from the numbers.
+      tables: {caption: rows}; the first goes to the terminal.
+      figures: {file name: (caption, figure)}.
+      undefined: {what: how many values of it are undefined}.
+      logged: {name in the log: text for its axis}, drawn over the steps.
+      drawn: the arms whose log is drawn; all if empty.
+    """
+
+    title: str
+    summary: str
+    findings: Sequence[str]
+    tables: Mapping[str, Rows]
+    figures: Figures
+    undefined: Mapping[str, int]
+    logged: Mapping[str, str]
+    drawn: Sequence[str] = ()
+
+
+def table(
+    columns: Sequence[Column],
+    found: Mapping[str, results.Repeats[Any]],
+    *,
+    without: Sequence[str] = (),
+) -> list[dict[str, object]]:
+    """A row an arm.
+
+    Args:
+      columns: what is shown of each.
+      found: results of all arms.
+      without: arms that have no row.
+
+    Returns:
+      {title: cell}, 'arm' first.
+    """
+    return [
+        {"arm": arm, **{column.title: column.cell(found, arm) for column in columns}}
+        for arm in found
+        if arm not in without
+    ]
+
+
+def mean(title: str, get: results.Get[Any]) -> Column:
+    """A column of means over seeds.
+
+    Args:
+      title: its head.
+      get: what is shown of a measurement.
+
+    Returns:
+      A `Column`.
+    """
+    return Column(title, lambda found, arm: results.mean(found[arm], get))
+
+
+def total(title: str, get: results.Get[Any]) -> Column:
+    """A column of counts of all seeds together.
+
+    Args:
+      title: its head.
+      get: the count of a measurement.
+
+    Returns:
+      A `Column`.
+    """
+    return Column(title, lambda found, arm: results.total(found[arm], get))
+
+
+def as_zero(title: str, get: Callable[[Any], Any]) -> Column:
+    """A column of means with 0 for what is undefined, and how much that is.
+
+    Args:
+      title: its head.
+      get: the `evaluation.Summary` of a measurement.
+
+    Returns:
+      A `Column`.
+    """
+    return Column(title, lambda found, arm: results.as_zero(found[arm], get))
+
+
+def minus(
+    title: str,
+    reference: str | Callable[[Mapping[str, results.Repeats[Any]], str], str | None],
+    get: results.Get[Any],
+    *,
+    rows: Callable[[Any], np.ndarray] | None = None,
+) -> Column:
+    """A column of differences to a reference, paired by seed.
+
+    Args:
+      title: its head.
+      reference: an arm, or (results, arm) -> the arm it is compared with, None for
+        none.
+      get: what is compared.
+      rows: as for `results.difference`.
+
+    Returns:
+      A `Column`; a dash where there is no reference.
+    """
+
+    def cell(found: Mapping[str, results.Repeats[Any]], arm: str) -> str:
+        other = reference if isinstance(reference, str) else reference(found, arm)
+        if other not in found or other is None:
+            return "-"
+        return results.versus(found, arm, other, get, rows=rows)
+
+    return Column(title, cell)
+
+
+def speed() -> Column:
+    """A column of images a second.
+
+    Returns:
+      A `Column`.
+    """
+    return Column(
+        "images/s",
+        lambda found, arm: results.mean_of([r.images_per_second for r in found[arm]]),
+    )
+
+
+def findings(
+    found: results.Results[Any],
+    what: str,
+    get: results.Get[Any],
+    *,
+    guided: Sequence[str],
+    unguided: str,
+    control_of: Callable[[Mapping[str, results.Repeats[Any]], str], str | None],
+    rows: Callable[[Any], np.ndarray] | None = None,
+) -> list[str]:
+    """What came out, in a sentence: the best guided arm, and what it is worth.
+
+    Args:
+      found: results of all arms.
+      what: is compared, in words.
+      get: what is compared; higher is better.
+      guided: the arms among which the best is named.
+      unguided: the arm that all are compared with.
+      control_of: (results, arm) -> the arm guided at random; None for none.
+      rows: as for `results.difference`.
+
+    Returns:
+      One sentence; none without a guided arm or without the unguided one.
+    """
+    if not guided or unguided not in found:
+        return []
+    score = lambda arm: _defined_mean(results.values(found[arm], get))
+    best = max(guided, key=score)
+    differences = [
+        f"{results.versus(found, best, other, get, rows=rows)} against {other}"
+        for other in (unguided, control_of(found, best))
+        if other in found and other is not None
+    ]
+    seeds = len(found[best])
+    claim = "One seed: no claim." if seeds == 1 else f"Paired over {seeds} seeds."
+    return [
+        f"{what.capitalize()} is highest for {best} among the guided arms: "
+        f"{reporting.format_value(results.mean(found[best], get))}, "
+        f"{' and '.join(differences)}. {claim}"
+    ]
+
+
+def write(run: directory.Run, found: results.Results[Any], report: Report) -> None:
+    """Writes metrics.json, tables.md, figures and report.html, and prints a summary.
+
+    Args:
+      run: a run of which every arm and seed is finished.
+      found: what was measured.
+      report: what the experiment says of it.
+    """
+    figures = {
+        **report.figures,
+        "training": ("Training", _training_figure(run, report.drawn or found, report)),
+    }
+    pngs = {name: reporting.to_png(figure) for name, (_, figure) in figures.items()}
+    for name, png in pngs.items():
+        directory.write_bytes(run.path / "figures" / f"{name}.png", png)
+    with tensorboard.writer(run, "report") as board:
+        for name, (_, figure) in figures.items() if board else ():
+            board.add_figure(name, figure, run.config.num_steps, close=False)
+    plain = {arm: [records.encode(r)[0] for r in rs] for arm, rs in found.items()}
+    files.write_json(run.path / "metrics.json", plain)
+    reporting.write_report(
+        run.path / "report.html",
+        title=report.title,
+        summary="\n\n".join([*report.findings, report.summary]),
+        tables=report.tables,
+        figures={caption: pngs[name] for name, (caption, _) in figures.items()},
+        config=directory.read_json(run.path / "config.json"),
+        undefined={**report.undefined, **_missing(plain)},
+    )
+    texts = [f"{n}\n\n{reporting.format_table(t)}" for n, t in report.tables.items()]
+    directory.write_bytes(run.path / "tables.md", "\n\n".join(texts).encode())
+    where = f"All tables and figures: {run.path / 'report.html'}"
+    print("", *texts[:1], *report.findings, where, sep="\n\n")
+
+
+def _defined_mean(numbers: Sequence[float]) -> float:
+    """-inf where nothing is defined: such an arm is never the best."""
+    defined = [number for number in numbers if not np.isnan(number)]
+    return float(np.mean(defined)) if defined else -np.inf
+
+
+def _training_figure(
+    run: directory.Run, drawn: Sequence[str] | Mapping[str, Any], report: Report
+) -> Any:
+    """Logged numbers over the steps, from metrics.jsonl; an arm may lack one."""
+    logged = files.read_records(run.path / "metrics.jsonl")
+    steps = sorted({record["step"] for record in logged})
+    series: dict[str, dict[str, np.ndarray]] = {}
+    for arm in drawn:
+        mine = [record for record in logged if record["arm"] == arm]
+        for name in report.logged:
+            rows = [
+                [record.get(name) for record in mine if record["seed"] == seed]
+                for seed in run.seeds
+            ]
+            if rows[0] and rows[0][0] is not None:
+                series.setdefault(arm, {})[name] = np.array(rows, float)
+    return reporting.training_curves(
+        series, steps=np.asarray(steps), labels=report.logged
+    )
+
+
+def _missing(plain: Mapping[str, Sequence[Any]]) -> dict[str, int]:
+    """How many seeds of an arm have not one of its numbers."""
+    counts: dict[str, int] = {}
+    for arm, repeats in plain.items():
+        for repeat in repeats:
+            for place in _undefined_in(repeat["measured"]):
+                name = f"{arm}: {place}, seeds"
+                counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _undefined_in(plain: Any, place: str = "") -> list[str]:
+    """The places of the numbers that are NaN, with spaces between their parts."""
+    if isinstance(plain, float):
+        return [place] if np.isnan(plain) else []
+    parts = plain if isinstance(plain, Mapping) else {}
+    if isinstance(plain, list):
+        parts = dict(enumerate(plain))
+    return [
+        found
+        for name, part in parts.items()
+        for found in _undefined_in(part, f"{place} {name}".strip())
+    ]
