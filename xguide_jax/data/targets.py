@@ -71,10 +71,10 @@ def choose_targets(
             losses = optax.sigmoid_binary_cross_entropy(output.logits, batch["labels"])
             return losses.mean(axis=-1)
 
-        explainer = functools.partial(
-            attributions.grad_cam, score_fn=attributions.target_logit)
+        cam = functools.partial(
+            attributions.signed_grad_cam, score_fn=attributions.target_logit)
         terms = {"energy": guidance.localisation(       # of 'targets', in their boxes
-            loss=losses.energy, explainer=explainer, layer="features")}
+            loss=losses.leaky_energy, explain=guidance.explain(cam, layer="features"))}
         step = training.make_train_step(apply_fn, terms, optimizer, task_loss=task_loss)
     """
     labels, rows = np.asarray(batch["labels"]), np.asarray(indices)
