@@ -205,20 +205,6 @@ def test_what_is_a_statistic_of_the_batch_is_one_of_each_part():
     chex.assert_trees_all_close(stepped.model_state, running, rtol=1e-5)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_inputs_of_several_arrays_are_refused(accumulate):
-    apply_fn = lambda params, state, x, **named: (ModelOutput(x["a"] * params), state)
-    batch = {"inputs": {"a": jnp.ones((4, 2)), "b": jnp.ones(4)}, "labels": jnp.ones(4)}
-    state = training.init_train_state(
-        jax.random.key(0), jnp.ones(()), (), {}, OPTIMIZER, batch
-    )
-    step = training.make_train_step(apply_fn, {}, OPTIMIZER, accumulate=accumulate)
-    with pytest.raises(
-        ValueError, match=r"batch\['inputs'\] \(a dict\) must be one ar"
-    ):
-        step(state, batch)
-
-
 def test_other_entries_of_several_arrays_are_split_with_the_rest():
     """A term reads a part's own rows of them."""
     other = {"words": jnp.arange(8.0), "more": (jnp.arange(16.0).reshape(8, 2),)}

@@ -31,7 +31,6 @@ from xguide_jax.evaluation.groups import (
     bias_amplification,
     top_class,
 )
-from xguide_jax.evaluation.intervals import bootstrap_interval, t_interval
 from xguide_jax.evaluation.localisation import (
     ThresholdedIoU,
     energy_in_region,
@@ -40,6 +39,7 @@ from xguide_jax.evaluation.localisation import (
 from xguide_jax.evaluation.removal import measure_removal, random_orders, removal_curves
 from xguide_jax.evaluation.seeds import Estimate, paired_difference, ratio_of_means
 from xguide_jax.evaluation.summary import Summary, summarise, summarise_pair
+from xguide_jax.intervals import bootstrap_interval, t_interval
 
 __all__ = (
     "NO_CLASS",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from xguide_jax.evaluation import intervals
+from xguide_jax import intervals
 
 
 class Estimate(NamedTuple):

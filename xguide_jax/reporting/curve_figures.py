@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from xguide_jax.evaluation import intervals
+from xguide_jax import intervals
 from xguide_jax.reporting import formatting, style
 
 # values [R, P] -> (low [P], high [P])
