@@ -38,7 +38,10 @@ CALLS = {
     "axis_sum": (partial(ops.axis_sum, axis_name=None), MAPS),
     "balanced_threshold": (ops.balanced_threshold, MAPS, np.sign(MAPS)),
     "barriered_sum": (
-        lambda x: ops.barriered_sum(lambda x, n: x * np.float32(n.sum()), x, count=3), MAPS,
+        lambda x: ops.barriered_sum(
+            lambda x, n: x * np.float32(n.sum()), x, count=3
+        ),
+        MAPS,
     ),
     "batch_size": (lambda x: jnp.asarray(ops.batch_size({"inputs": x})), MAPS),
     "bilinear_resize": (partial(ops.bilinear_resize, shape=(8, 8)), MAPS),
