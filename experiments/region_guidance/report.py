@@ -1,6 +1,6 @@
 """What is said of region guidance: tables, figures and the finding."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,10 @@ SHOWN = (
     "unguided", "energy_cam", "l1_cam", "region_consistency", "swapped",
     "right_reasons", "energy_cam@random", "energy_input", "region_contrast", "oracle",
 )  # fmt: skip
+BEST: dict[str, Literal["max", "min"]] = {
+    "worst group": "max", "group balanced": "max", "in distribution": "max",
+    "EPG, integrated gradients": "max", "EPG, undefined as 0": "max",
+}  # fmt: skip
 LOGGED = {
     "task": "cross-entropy (nats)",
     "guidance/unscaled": "guidance loss",
@@ -79,6 +83,8 @@ def make_report(found: Found, *, rho: float, warmup: float | None) -> report.Rep
         undefined=_undefined(found),
         logged=LOGGED,
         drawn=_shown_of(found)[:7],
+        best=BEST,
+        apart=[arm for arm in found if arm not in _guided(found)],
     )  # fmt: skip
 
 

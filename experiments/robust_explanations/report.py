@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,10 @@ UNGUIDED = "unguided"
 MEASURED = {
     "iou": "IoU", "precision": "precision", "recall": "recall", "f1": "F1",
     "energy": "EPG", "integrated": "EPG, integrated gradients",
+}  # fmt: skip
+BEST: dict[str, Literal["max", "min"]] = {
+    "IoU, undefined as 0": "max", "EPG, undefined as 0": "max",
+    "in distribution": "max", "group balanced": "max", "worst group": "max",
 }  # fmt: skip
 LOGGED = {
     "task": "cross-entropy (nats)",
@@ -76,6 +80,8 @@ def make_report(found: Found) -> report.Report:
         undefined=_undefined(found),
         logged=LOGGED,
         drawn=[a for a in found if noise[a] in (None, "strong", "other")][:7],
+        best=BEST,
+        apart=[a for a in found if noise[a] in (None, "other")],
     )  # fmt: skip
 
 

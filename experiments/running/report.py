@@ -1,7 +1,8 @@
 """The files of a report, and the few lines of it that go to the terminal."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,6 +38,8 @@ class Report(NamedTuple):
       undefined: {what: how many values of it are undefined}.
       logged: {name in the log: text for its axis}, drawn over the steps.
       drawn: the arms whose log is drawn; all if empty.
+      best: {title of a column: 'max' or 'min'}, where the best arm is marked.
+      apart: arms that do not compete: unguided ones, limits, random controls.
     """
 
     title: str
@@ -47,6 +50,8 @@ class Report(NamedTuple):
     undefined: Mapping[str, int]
     logged: Mapping[str, str]
     drawn: Sequence[str] = ()
+    best: Mapping[str, Literal["max", "min"]] = {}
+    apart: Sequence[str] = ()
 
 
 def table(
@@ -214,19 +219,30 @@ def write(run: directory.Run, found: results.Results[Any], report: Report) -> No
             board.add_figure(name, figure, run.config.num_steps, close=False)
     plain = {arm: [records.encode(r)[0] for r in rs] for arm, rs in found.items()}
     files.write_json(run.path / "metrics.json", plain)
+    tables = [_marked(name, rows, report) for name, rows in report.tables.items()]
     reporting.write_report(
         run.path / "report.html",
         title=report.title,
-        summary="\n\n".join([*report.findings, report.summary]),
-        tables=report.tables,
+        findings=report.findings,
+        summary=report.summary,
+        tables=tables,
         figures={caption: pngs[name] for name, (caption, _) in figures.items()},
         config=directory.read_json(run.path / "config.json"),
         undefined={**report.undefined, **_missing(plain)},
     )
-    texts = [f"{n}\n\n{reporting.format_table(t)}" for n, t in report.tables.items()]
+    texts = [f"{table.caption}\n\n{reporting.format_table(table)}" for table in tables]
     directory.write_bytes(run.path / "tables.md", "\n\n".join(texts).encode())
     where = f"All tables and figures: {run.path / 'report.html'}"
     print("", *texts[:1], *report.findings, where, sep="\n\n")
+
+
+def _marked(caption: str, rows: Rows, report: Report) -> reporting.Table:
+    table = reporting.table_of(caption, rows)
+    columns = [
+        dataclasses.replace(column, best=report.best.get(column.title))
+        for column in table.columns
+    ]
+    return dataclasses.replace(table, columns=columns, apart=report.apart)
 
 
 def _defined_mean(numbers: Sequence[float]) -> float:

@@ -68,6 +68,8 @@ def make_report(found: Found) -> report.Report:
         figures=draw(found),
         undefined=_undefined(found),
         logged=LOGGED,
+        best={"test accuracy": "max"},
+        apart=("unguided", CONTROL, "k=0"),
     )
 
 

@@ -15,7 +15,7 @@ from xguide_jax.reporting.formatting import format_value
 from xguide_jax.reporting.map_figures import overlay, saliency_grid
 from xguide_jax.reporting.report import write_report
 from xguide_jax.reporting.style import to_png
-from xguide_jax.reporting.tabulating import Column, Table, format_table
+from xguide_jax.reporting.tabulating import Column, Table, format_table, table_of
 from xguide_jax.reporting.tradeoff_figures import pareto_front, tradeoff
 
 __all__ = (
@@ -28,6 +28,7 @@ __all__ = (
     "overlay",
     "pareto_front",
     "saliency_grid",
+    "table_of",
     "to_png",
     "tradeoff",
     "training_curves",
