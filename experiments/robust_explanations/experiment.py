@@ -154,7 +154,7 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
 EXPERIMENT = loop.Experiment(
     name="robust_explanations",
     question="What are a few inexact masks worth as supervision of Grad-CAM?",
-    cost="17 arms, one seed",
+    cost="17 arms, one seed: 3 min 29 s on 2 cores",
     config=Config,
     check=check,
     grammar=terms.GRAMMAR,

@@ -196,7 +196,7 @@ def trials(config: Config) -> loop.MakeTrial[measures.Measured]:
 EXPERIMENT = loop.Experiment(
     name="saliency_guided_images",
     question="Does training on masked saliency make saliency say what predictions use?",
-    cost="5 arms, one seed: 5 to 7 minutes on 2 cores",
+    cost="5 arms, one seed: 5 min 30 s on 2 cores",
     config=Config,
     check=check,
     grammar=arms.Grammar(unguided=ARMS),
