@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import runpy
 import shlex
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import time
 import pytest
 
 from experiments import __main__ as listing
-from experiments.running import command, flags, loop
+from experiments.running import command, directory, flags, loop, tensorboard
 from xguide_jax import files, training
 
 EXPERIMENTS = {experiment.name: experiment for experiment in listing.listed()}
@@ -144,6 +145,64 @@ def test_the_command_that_goes_on_names_the_directory_once():
     assert go_on("--seeds", "2") == "python -m experiments.x --seeds 2 --run-dir 'a b'"
     for own in (["--run-dir", "a b"], ["--run-dir=a b"], ["--run_dir", "a b"]):
         assert go_on(*own) == shlex.join(["python", "-m", "experiments.x", *own])
+
+
+def test_the_list_gives_question_cost_and_command_of_each(capsys):
+    listing.main()
+    printed = capsys.readouterr().out
+    assert {*EXPERIMENTS} >= {
+        "region_guidance", "robust_explanations", "saliency_guided_images",
+    }  # fmt: skip
+    for name, experiment in EXPERIMENTS.items():
+        assert printed.count(f"  python -m experiments.{name}\n") == 1
+        assert experiment.question in printed
+        assert experiment.cost in printed
+        assert "on 2 cores" in experiment.cost
+
+
+@pytest.mark.parametrize("room", ["running", "digits"])
+def test_a_room_run_as_a_command_says_that_it_is_none(room):
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"experiments.{room}", run_name="__main__")
+    assert ended.value.code == (
+        f"experiments.{room} is no command; `python -m experiments` lists them."
+    )
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_tensorboard_is_refused_where_it_is_not_installed(
+    name, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, name, "--tensorboard") == 2
+    assert capsys.readouterr().err == (
+        f"{name}: error: --tensorboard needs tensorboardX: install "
+        "xguide_jax[tensorboard].\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensorboard_is_given_the_numbers_of_the_log(tmp_path):
+    pytest.importorskip("tensorboardX")
+    config = flags.RunConfig(run_dir=tmp_path, tensorboard=True)
+    with (
+        directory.open_run(config, name="x") as run,
+        tensorboard.writer(run, "a-0") as board,
+    ):
+        tensorboard.add_scalars(board, {"step": 1, "task": 0.5})
+    assert list((tmp_path / "tensorboard" / "a-0").iterdir())
+
+
+def test_nothing_is_written_for_tensorboard_unless_it_is_asked_for(tmp_path):
+    config = flags.RunConfig(run_dir=tmp_path)
+    with (
+        directory.open_run(config, name="x") as run,
+        tensorboard.writer(run, "a-0") as board,
+    ):
+        assert board is None
+        tensorboard.add_scalars(board, {"step": 1, "task": 0.5})
+    assert not (tmp_path / "tensorboard").exists()
 
 
 ROOT = pathlib.Path(__file__).parents[2]
