@@ -91,10 +91,15 @@ def test_writes_everything_a_reader_needs(finished):
         assert set(measured["removal"]["maps"]) == set(measures.EXPLAINERS)
         for fills in measured["removal"]["maps"].values():
             assert set(fills) == {"uniform", "black"}
-            gap = fills["black"]["removal"]
-            np.testing.assert_allclose(
-                gap["gap"]["mean"], gap["chance"]["area"] - gap["area"]
-            )
+            for views in fills.values():
+                for view, sign in (("removal", -1), ("insertion", 1)):
+                    found = views[view]
+                    assert 0 <= found["area"] <= 1
+                    np.testing.assert_allclose(
+                        found["gap"]["mean"],
+                        sign * (found["area"] - found["chance"]["area"]),
+                        atol=1e-6,
+                    )
     config = json.loads((finished / "config.json").read_text())
     assert config["config"]["batch_size"] == 16
     assert "jax" in config["versions"]
