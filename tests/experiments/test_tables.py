@@ -172,7 +172,7 @@ def test_a_report_lists_the_numbers_that_a_seed_has_not(tmp_path, capsys):
     config = flags.RunConfig(run_dir=tmp_path, seeds=2)
     table = report.table([report.mean("x", lambda m: m["x"])], found)
     made = report.Report(
-        "T", "", (), {"Table": table}, {}, {"a: images": 0}, {"task": "nats"}
+        "T", "How.", ["So."], {"Table": table}, {}, {"a: images": 0}, {"task": "nats"}
     )
     for seed in range(2):
         record = {"arm": "a", "seed": seed, "step": 1, "task": 0.5}
@@ -182,7 +182,12 @@ def test_a_report_lists_the_numbers_that_a_seed_has_not(tmp_path, capsys):
     page = (tmp_path / "report.html").read_text()
     assert "<li>a: x, seeds: 2</li>" in page
     assert "every metric was defined" not in page
-    assert "undefined" in capsys.readouterr().out
+    # What came out is said first, before how it was measured.
+    places = [page.index(text) for text in ("So.", "How.", "<img", "<table")]
+    assert places == sorted(places)
+    printed = capsys.readouterr().out
+    assert "undefined" in printed
+    assert "So." in printed
 
 
 def main_results(undefined):
