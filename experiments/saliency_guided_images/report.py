@@ -220,8 +220,8 @@ def draw(found: Found) -> dict[str, tuple[str, Any]]:
     for name, long in LONG.items():
         maps = {arm: s.maps[name] for arm, s in first.items()}
         figures[f"maps_{name}"] = (
-            f"{long.capitalize()} of the label's logit, the same test images by every "
-            "arm, one scale",
+            f"{long[0].upper()}{long[1:]} of the label's logit, the same test images "
+            "by every arm, one scale",
             reporting.saliency_grid(
                 shown.inputs, maps, labels=shown.labels, quantile=0.995
             ),
