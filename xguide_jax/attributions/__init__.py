@@ -19,6 +19,7 @@ from xguide_jax.attributions.completeness import completeness_error, completenes
 from xguide_jax.attributions.gradients import gradient_x_input, input_gradient
 from xguide_jax.attributions.integrated import integrated_gradients
 from xguide_jax.attributions.layers import split_at
+from xguide_jax.attributions.occlusion import occlusion
 from xguide_jax.attributions.scores import (
     centred_logit,
     regression_output,
@@ -31,7 +32,10 @@ from xguide_jax.attributions.scores import (
     target_logit,
     target_probability,
 )
+from xguide_jax.attributions.segments import grid_segments, segment_sums
+from xguide_jax.attributions.shapley import shapley_sampling, shapley_values
 from xguide_jax.attributions.smoothing import smooth_grad
+from xguide_jax.attributions.surrogates import kernel_shap, lime
 
 __all__ = (
     "centred_logit",
@@ -40,10 +44,17 @@ __all__ = (
     "grad_cam",
     "grad_cam_weights",
     "gradient_x_input",
+    "grid_segments",
     "input_gradient",
     "integrated_gradients",
+    "kernel_shap",
     "layer_cam",
+    "lime",
+    "occlusion",
     "regression_output",
+    "segment_sums",
+    "shapley_sampling",
+    "shapley_values",
     "sigmoid_log_probability",
     "sigmoid_logit",
     "sigmoid_probability",

@@ -1,0 +1,119 @@
+"""Scores of inputs of which a part is replaced by a baseline.
+
+What occlusion, LIME and Shapley values share: many forwards of changed inputs, no
+gradient of the network in them, and in the end one score of each.
+"""
+
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xguide_jax import ops
+from xguide_jax.attributions import integrated
+from xguide_jax.ops import checking
+from xguide_jax.types import Array, PredictFn, ScoreFn
+
+
+def checked_baselines(inputs: Array, targets: Array, baselines: Array | float) -> Array:
+    """The baselines in the shape and dtype of inputs that can be perturbed.
+
+    Args:
+      inputs: float or integer [B, ...].
+      targets: integer [B].
+      baselines: broadcastable to the shape of `inputs`; integers if they are.
+
+    Returns:
+      Like `inputs`.
+
+    Raises:
+      AssertionError: if the batch sizes differ.
+      ValueError: if the baselines do not broadcast to the inputs, are the inputs
+        themselves, or are no integers beside integer inputs.
+    """
+    chex.assert_rank(targets, 1)
+    chex.assert_equal_shape_prefix([inputs, targets], 1)
+    if baselines is inputs:
+        raise ValueError(
+            "`baselines` must not be the inputs themselves: the map of an input that "
+            "is its own baseline is 0 everywhere."
+        )
+    whole = not jnp.issubdtype(inputs.dtype, jnp.floating)
+    if whole and jnp.issubdtype(jnp.result_type(baselines), jnp.floating):
+        raise ValueError(
+            f"`baselines` (={baselines}) must be integers like the inputs "
+            f"({inputs.dtype}), the id of a mask token for instance."
+        )
+    return integrated.broadcast_baselines(baselines, inputs)
+
+
+def score_at(
+    predict_fn: PredictFn, inputs: Array, targets: Array, score_fn: ScoreFn
+) -> Array:
+    """The score of each example.
+
+    Args:
+      predict_fn: inputs [B, ...] -> logits [B, C].
+      inputs: [B, ...].
+      targets: integer [B].
+      score_fn: (logits, targets) -> [B].
+
+    Returns:
+      float [B], float32 or wider.
+
+    Raises:
+      AssertionError: if the score is not one number an example.
+    """
+    score = score_fn(predict_fn(inputs), targets)
+    chex.assert_equal_shape([score, targets])
+    return ops.at_least_float32(score)
+
+
+def perturbed_scores(
+    predict_fn: PredictFn,
+    inputs: Array,
+    targets: Array,
+    perturb: Callable[[Array, Array], Array],
+    *,
+    count: int,
+    chunk_size: int | None,
+    score_fn: ScoreFn,
+) -> Array:
+    """The scores of `count` perturbed copies of every example, chunk after chunk.
+
+    Args:
+      predict_fn: inputs [B, ...] -> logits [B, C]; sees the shape and dtype of the
+        inputs only, more copies come by `vmap`.
+      inputs: [B, ...].
+      targets: integer [B].
+      perturb: (inputs, number []) -> the copy of this number, like `inputs`.
+      count: how many copies, at least 1; static.
+      chunk_size: copies evaluated at once; None is 1.
+      score_fn: (logits, targets) -> [B].
+
+    Returns:
+      float [count, B], float32 or wider.
+
+    Raises:
+      ValueError: if `chunk_size` is less than 1 or traced.
+    """
+    chunk_size = checking.checked_count(
+        "chunk_size", 1 if chunk_size is None else chunk_size
+    )
+
+    def chunk(values: Array, numbers: np.ndarray) -> Array:
+        def score_of(number: Array) -> Array:
+            copies = perturb(values, number)
+            return score_at(predict_fn, copies, targets, score_fn)
+
+        places = jnp.asarray(numbers, jnp.int32)
+        if len(numbers) == 1:
+            scores = score_of(places[0])[None]
+        else:
+            scores = jax.vmap(score_of)(places)
+        # Each chunk fills its own rows, so the sum over the chunks has all scores.
+        return jnp.zeros((count, len(targets)), scores.dtype).at[places].set(scores)
+
+    return ops.barriered_sum(chunk, inputs, count=count, chunk_size=chunk_size)
