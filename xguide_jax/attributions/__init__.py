@@ -20,6 +20,7 @@ from xguide_jax.attributions.gradients import gradient_x_input, input_gradient
 from xguide_jax.attributions.integrated import integrated_gradients
 from xguide_jax.attributions.layers import split_at
 from xguide_jax.attributions.occlusion import occlusion
+from xguide_jax.attributions.rise import rise
 from xguide_jax.attributions.scores import (
     centred_logit,
     regression_output,
@@ -52,6 +53,7 @@ __all__ = (
     "lime",
     "occlusion",
     "regression_output",
+    "rise",
     "segment_sums",
     "shapley_sampling",
     "shapley_values",

@@ -49,6 +49,24 @@ def checked_baselines(inputs: Array, targets: Array, baselines: Array | float) -
     return integrated.broadcast_baselines(baselines, inputs)
 
 
+def check_number(
+    name: str, value: float | Array, is_good: Callable[[float], bool], rule: str
+) -> None:
+    """Refuses a number out of its range; one that is traced is not looked at.
+
+    Args:
+      name: of the argument.
+      value: a number.
+      is_good: whether it may be this one; NaN may not.
+      rule: what it must do, for the message.
+
+    Raises:
+      ValueError: with the three.
+    """
+    if not isinstance(value, jax.core.Tracer) and not is_good(float(value)):
+        raise ValueError(f"`{name}` (={value}) must {rule}.")
+
+
 def score_at(
     predict_fn: PredictFn, inputs: Array, targets: Array, score_fn: ScoreFn
 ) -> Array:

@@ -27,8 +27,8 @@ def lime(
     segments: Array,
     num_segments: int,
     num_samples: int,
-    kernel_width: float,
-    ridge: float,
+    kernel_width: float | Array,
+    ridge: float | Array,
     baselines: Array | float,
     score_fn: ScoreFn,
     chunk_size: int | None = None,
@@ -60,9 +60,10 @@ def lime(
       num_segments: S, at least 1; static.
       num_samples: how many coalitions; static. At least S + 1, so many as the fit has
         unknowns; some ten times as many for a steady map.
-      kernel_width: σ, above 0; 0.25 in the authors' code. Infinity weighs all alike.
-      ridge: λ, at least 0, of the coefficients and not of c; 1 in the authors' code,
-        beside weights of at most 1.
+      kernel_width: σ, above 0, may be traced; 0.25 in the authors' code. Infinity
+        weighs all alike.
+      ridge: λ, at least 0, may be traced, of the coefficients and not of c; 1 in the
+        authors' code. A coalition weighs at most 1 beside it.
       baselines: broadcastable to the shape of `inputs`, in the same units.
       score_fn: (logits, targets) -> [B]; see `scores`.
       chunk_size: coalitions evaluated at once, at least 1; None is 1.
@@ -83,10 +84,8 @@ def lime(
     baselines = perturbing.checked_baselines(inputs, targets, baselines)
     regions = segmenting.checked_segments(segments, num_segments, inputs.shape)
     _check_at_least("num_samples", num_samples, num_segments + 1, "`num_segments` + 1")
-    if not float(kernel_width) > 0:
-        raise ValueError(f"`kernel_width` (={kernel_width}) must be above 0.")
-    if not float(ridge) >= 0:
-        raise ValueError(f"`ridge` (={ridge}) must be at least 0.")
+    perturbing.check_number("kernel_width", kernel_width, lambda w: w > 0, "be above 0")
+    perturbing.check_number("ridge", ridge, lambda r: r >= 0, "be at least 0")
     keys = ops.example_keys(key, inputs.shape[0])
 
     def draw(key: PRNGKey, number: Array) -> Array:
