@@ -43,6 +43,37 @@ API = {
     ),
     "attributions.split_at": ("forward inputs name", "output", "output"),
     "attributions.centred_logit": ("logits targets", "", ""),
+    "attributions.grid_segments": ("shape patch", "", ""),
+    "attributions.kernel_shap": (
+        "predict_fn inputs targets",
+        "key segments num_segments num_samples baselines score_fn chunk_size",
+        "chunk_size",
+    ),
+    "attributions.lime": (
+        "predict_fn inputs targets",
+        "key segments num_segments num_samples kernel_width ridge baselines score_fn "
+        "chunk_size",
+        "chunk_size",
+    ),
+    "attributions.occlusion": (
+        "predict_fn inputs targets",
+        "window strides baselines score_fn chunk_size", "chunk_size",
+    ),
+    "attributions.rise": (
+        "predict_fn inputs targets",
+        "key num_masks grid keep_probability baselines score_fn chunk_size",
+        "chunk_size",
+    ),
+    "attributions.segment_sums": ("attributions segments num_segments", "", ""),
+    "attributions.shapley_sampling": (
+        "predict_fn inputs targets",
+        "key segments num_segments num_samples baselines score_fn chunk_size",
+        "chunk_size",
+    ),
+    "attributions.shapley_values": (
+        "predict_fn inputs targets",
+        "segments num_segments baselines score_fn chunk_size", "chunk_size",
+    ),
     "losses.bernoulli_consistency": ("logits masked_logits", "", ""),
     "losses.kl_consistency": ("logits masked_logits", "", ""),
     "losses.squared_consistency": ("outputs masked_outputs", "", ""),

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import unittest
 
 import chex
 import jax
@@ -15,18 +16,17 @@ RNG = np.random.default_rng(0)
 TARGETS = np.zeros(2, int)
 
 
-def explain(predict, inputs, targets=TARGETS, **settings):
-    return attributions.occlusion(
-        predict,
-        inputs,
-        targets,
-        **{
-            "strides": (1,) * len(settings["window"]),
-            "baselines": 0.0,
-            "score_fn": attributions.regression_output,
-            **settings,
-        },
+def explain(predict, inputs, targets=TARGETS, *, baselines=0.0, **settings):
+    settings = {
+        "strides": (1,) * len(settings["window"]),
+        "score_fn": attributions.regression_output,
+        "chunk_size": 16,
+        **settings,
+    }
+    run = lambda inputs, baselines: attributions.occlusion(
+        predict, inputs, targets, baselines=baselines, **settings
     )
+    return jax.jit(run)(inputs, baselines)
 
 
 def curved(inputs):
@@ -106,7 +106,7 @@ def test_token_ids_are_replaced_by_the_id_of_a_mask():
     actual = explain(predict, tokens, window=(1,), baselines=0)
     np.testing.assert_allclose(actual, [[1, 10, 100], [100, 100, 0]])
     chex.assert_type(actual, jnp.float32)
-    with pytest.raises(ValueError, match=r"`baselines` \(=0.5\) must be integers"):
+    with pytest.raises(ValueError, match=r"`baselines` \(float32\) must be integ"):
         explain(predict, tokens, window=(1,), baselines=0.5)
 
 
@@ -154,4 +154,26 @@ def test_what_does_not_fit_is_refused(settings, message):
 def test_inputs_as_their_own_baselines_are_refused():
     inputs = jnp.ones((2, 3))
     with pytest.raises(ValueError, match="must not be the inputs themselves"):
-        explain(curved, inputs, window=(1,), baselines=inputs)
+        attributions.occlusion(
+            curved, inputs, TARGETS, window=(1,), strides=(1,), baselines=inputs,
+            score_fn=attributions.regression_output,
+        )  # fmt: skip
+
+
+@unittest.skipIf(jax.__version_info__ < (0, 12), "XLA dropped barriers too early")
+def test_memory_grows_with_the_chunk_and_not_with_the_windows():
+    """The loop that LIME and Shapley values run through as well."""
+    kernel = jnp.ones((16, 512))
+
+    def temporary_bytes(stride, chunk_size):
+        run = lambda inputs: attributions.occlusion(
+            lambda x: jax.nn.softplus(x @ kernel) @ kernel.T, inputs,
+            jnp.zeros(64, int), window=(4,), strides=(stride,), baselines=0.0,
+            score_fn=attributions.target_logit, chunk_size=chunk_size,
+        )  # fmt: skip
+        compiled = jax.jit(run).lower(jnp.ones((64, 16))).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    few, many, at_once = (temporary_bytes(*s) for s in ((4, 1), (1, 1), (1, 13)))
+    assert many < 1.5 * few
+    assert at_once > 4 * many

@@ -40,11 +40,12 @@ def checked_baselines(inputs: Array, targets: Array, baselines: Array | float) -
             "`baselines` must not be the inputs themselves: the map of an input that "
             "is its own baseline is 0 everywhere."
         )
+    dtype = jnp.result_type(baselines)
     whole = not jnp.issubdtype(inputs.dtype, jnp.floating)
-    if whole and jnp.issubdtype(jnp.result_type(baselines), jnp.floating):
+    if whole and jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(
-            f"`baselines` (={baselines}) must be integers like the inputs "
-            f"({inputs.dtype}), the id of a mask token for instance."
+            f"`baselines` ({dtype}) must be integers like the inputs ({inputs.dtype}), "
+            "the id of a mask token for instance."
         )
     return integrated.broadcast_baselines(baselines, inputs)
 
