@@ -79,6 +79,8 @@ class TestBoth:
         # x1 x2 − x4, where 3 and 5 do nothing: 3 = 2 · 1.5, two halves of it.
         predict = lambda x: x[:, :1] * x[:, 1:2] - x[:, 3:4]
         inputs = jnp.array([[2.0, 1.5, 7.0, 4.0, 9.0]])
+        if explainer is sampling:  # one permutation and its reverse
+            explainer = functools.partial(explainer, num_samples=2)
         actual = explain(explainer, predict, inputs, TARGETS[:1], baselines=0.0)
         np.testing.assert_allclose(actual, [[1.5, 1.5, 0, -4, 0]], atol=1e-6)
 
@@ -99,6 +101,19 @@ class TestBoth:
         )  # fmt: skip
         np.testing.assert_allclose(gap, [0, 0], atol=2e-6)
         np.testing.assert_array_equal(actual[:, 1], actual[:, 2])
+
+    def test_patches_share_their_value_out_over_pixels_and_channels(self, explainer):
+        # All ones against 0, and a score of 12 for the left half, 6 for the right.
+        weights = jnp.ones((2, 4, 3)).at[:, 2:].set(0.5)
+        predict = lambda x: jnp.sum(weights * x, axis=(1, 2, 3))[:, None]
+        segments, count = attributions.grid_segments((2, 4, 3), (2, 2))
+        actual = explain(
+            explainer, predict, jnp.ones((1, 2, 4, 3)), TARGETS[:1],
+            segments=segments, num_segments=count, baselines=0.0,
+        )  # fmt: skip
+        np.testing.assert_allclose(actual[0], weights, rtol=1e-5)
+        sums = attributions.segment_sums(actual, segments, count)
+        np.testing.assert_allclose(sums, [[12, 6]], rtol=1e-5)
 
     def test_what_is_never_perturbed_gets_nothing(self, explainer):
         # The last two stay as they are, so the score is x1 · 3 · 5 + x2.

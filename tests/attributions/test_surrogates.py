@@ -243,6 +243,25 @@ def test_sampled_kernel_shap_tends_to_the_shapley_values():
     assert many < 0.35 * few
 
 
+def test_the_coalitions_of_sampled_kernel_shap_are_single_then_random_pairs():
+    seen = []
+    attributions.kernel_shap(
+        lambda x: seen.append(np.asarray(x[0])) or x, jnp.ones((1, 6)), TARGETS[:1],
+        key=KEY, segments=np.arange(6), num_segments=6, num_samples=37,
+        baselines=0.0, score_fn=lambda x, y: x[:, 0],
+    )  # fmt: skip
+    coalitions = np.stack(seen[2:]).astype(bool)  # after none and all
+    assert len(coalitions) == 37
+    singles, others = np.split(coalitions[:12], 2)
+    np.testing.assert_array_equal(singles, np.eye(6))
+    np.testing.assert_array_equal(others, 1 - np.eye(6))
+    random = coalitions[12:]
+    assert set(np.sum(random, axis=1)) == {2, 3, 4}
+    np.testing.assert_array_equal(random[1:24:2], ~random[0:24:2])
+    assert len({tuple(row) for row in random}) > 15
+    assert not np.all(random[24] == ~random[23])
+
+
 def test_kernel_shap_of_too_few_samples_names_the_rule():
     with pytest.raises(ValueError, match=r"at least 10, the smaller of 2 S and 2\^S"):
         explain("kernel_shap", entangled, INPUTS, num_samples=9)
