@@ -26,10 +26,11 @@ ALLOWED = {
     "metrics": {"types", "ops"},
     "guidance": {"types", "ops", "attributions", "losses"},
     "evaluation": {"types", "ops", "attributions", "metrics", "intervals"},
+    "tables": set(),
     "training": {"types", "ops"},
     "models": {"types", "ops"},
     "data": set(),
-    "reporting": {"files", "intervals"},
+    "reporting": {"files", "intervals", "tables"},
     "testing": {"types", "ops", "training"},
 }
 PLANNED = {"evaluation"} - set(SUBPACKAGES)

@@ -11,12 +11,11 @@ This package needs matplotlib and jinja2, of `xguide_jax[experiments]`.
 from xguide_jax import deprecating
 from xguide_jax.reporting.curve_figures import curves, training_curves
 from xguide_jax.reporting.findings import finding
-from xguide_jax.reporting.formatting import format_value
 from xguide_jax.reporting.map_figures import overlay, saliency_grid
 from xguide_jax.reporting.report import write_report
 from xguide_jax.reporting.style import to_png
-from xguide_jax.reporting.tabulating import Column, Table, format_table, table_of
 from xguide_jax.reporting.tradeoff_figures import pareto_front, tradeoff
+from xguide_jax.tables import Column, Table, format_table, format_value, table_of
 
 __all__ = (
     "Column",

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from xguide_jax import intervals
-from xguide_jax.reporting import formatting, style
+from xguide_jax.reporting import style
+from xguide_jax.tables import formatting
 
 # values [R, P] -> (low [P], high [P])
 IntervalFn = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

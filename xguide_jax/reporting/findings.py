@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from xguide_jax.reporting import formatting
+from xguide_jax.tables import formatting
 
 
 class Comparison(Protocol):

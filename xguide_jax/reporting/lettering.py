@@ -10,7 +10,7 @@ import re
 
 from matplotlib import font_manager
 
-from xguide_jax.reporting import formatting
+from xguide_jax.tables import formatting
 
 # Bundled with Matplotlib for formulas, with letters at other places than Unicode's, and
 # a font of boxes that has everything.

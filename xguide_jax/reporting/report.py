@@ -14,7 +14,8 @@ import jinja2
 from matplotlib.figure import Figure
 
 from xguide_jax import files
-from xguide_jax.reporting import formatting, style, tabulating
+from xguide_jax.reporting import style
+from xguide_jax.tables import formatting, tabulating
 
 Picture = Figure | bytes | str | os.PathLike[str]
 

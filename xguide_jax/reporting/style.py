@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from xguide_jax.reporting import formatting, lettering
+from xguide_jax.reporting import lettering
+from xguide_jax.tables import formatting
 
 Item = TypeVar("Item")
 

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xguide_jax import evaluation, reporting
-from xguide_jax.reporting import tabulating
+from xguide_jax import evaluation, reporting, tables
+from xguide_jax.tables import tabulating
 
 Column, Table = reporting.Column, reporting.Table
 
@@ -137,3 +137,14 @@ def test_a_table_that_is_none_is_refused():
         Column("a", -1)
     with pytest.raises(ValueError, match=r"`best` \(='most'\) of 'a'"):
         Column("a", best="most")
+
+
+def test_a_table_as_html_is_escaped_and_its_best_is_bold():
+    columns = [Column("map"), Column("gap", decimals=1, best="max")]
+    table = Table("a < b", columns, [["<i>", 0.25], ["fine", 0.5]])
+    assert tables.format_html(table) == (
+        "<table><caption>a &lt; b</caption>"
+        "<tr><th>map</th><th>gap</th></tr>"
+        "<tr><td>&lt;i&gt;</td><td>0.2</td></tr>"
+        "<tr><td>fine</td><td><b>0.5</b></td></tr></table>"
+    )

@@ -1,4 +1,4 @@
-"""Tables for a page and for a terminal: one number format a column, the best marked."""
+"""Tables as data, and how they are laid out: one number format a column, marks."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from xguide_jax.reporting import formatting
+from xguide_jax.tables import formatting
 
 Row = Mapping[str, object]
 
@@ -132,75 +132,16 @@ def laid_out(table: Table) -> Layout:
         for at, column in enumerate(table.columns)
     ]
     rows = [list(cells) for cells in zip(*columns, strict=True)]
-    pairs = list(zip(rows, is_apart, strict=True))
+    both = list(zip(rows, is_apart, strict=True))
     return Layout(
         [formatting.printable(column.title) for column in table.columns],
         [
             _is_of_numbers([row[at] for row in table.rows])
             for at in range(len(table.columns))
         ],
-        [row for row, apart in pairs if not apart],
-        [row for row, apart in pairs if apart],
+        [row for row, apart in both if not apart],
+        [row for row, apart in both if apart],
     )
-
-
-def format_table(table: Table | Sequence[Row]) -> str:
-    """A table as Markdown that is also aligned for a terminal.
-
-    The best of a column is followed by an asterisk. Rows set apart stand below an empty
-    row.
-
-    Args:
-      table: a `Table`, or rows {column: value}.
-
-    Returns:
-      Lines of equal width, numbers to the right, without a line break at the end and
-      without the caption; the empty text for no rows.
-    """
-    if not isinstance(table, Table):
-        table = table_of("", table)
-    if not table.rows:
-        return ""
-    layout = laid_out(table)
-    space = [[Cell("")] * len(layout.titles)] if layout.rows and layout.apart else []
-    body = [*layout.rows, *space, *layout.apart]
-    has_best = [
-        any(row[at].mark == "best" for row in body) for at in range(len(layout.titles))
-    ]
-    # A space where the others have the asterisk keeps decimal points below each other.
-    cells = [
-        [
-            _one_line(title) + " " * best
-            for title, best in _pairs(layout.titles, has_best)
-        ],
-        *(
-            [
-                _one_line(cell.text) + ("*" if cell.mark == "best" else " ") * best
-                for cell, best in _pairs(row, has_best)
-            ]
-            for row in body
-        ),
-    ]
-    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    rule = [
-        "-" * (width - 1) + ":" if right else "-" * width
-        for width, right in _pairs(widths, layout.to_the_right)
-    ]
-    return "\n".join(
-        "| "
-        + " | ".join(
-            text.rjust(width) if right else text.ljust(width)
-            for (text, width), right in _pairs(
-                _pairs(line, widths), layout.to_the_right
-            )
-        )
-        + " |"
-        for line in (cells[0], rule, *cells[1:])
-    )
-
-
-def _pairs(one: Sequence[Any], other: Sequence[Any]) -> list[tuple[Any, Any]]:
-    return list(zip(one, other, strict=True))
 
 
 def _shown(
@@ -227,7 +168,7 @@ def _shown(
     marks = {best: "best"} if len(competing) == 2 else {best: "best", worst: "worst"}
     return [
         Cell(text, "" if apart else marks.get(text, ""))
-        for text, apart in _pairs(texts, is_apart)
+        for text, apart in pairs(texts, is_apart)
     ]
 
 
@@ -271,6 +212,6 @@ def _is_of_numbers(values: Sequence[object]) -> bool:
     return bool(plain) and 2 * len(plain) > len(given)
 
 
-def _one_line(text: str) -> str:
-    """A bar or a line break inside a cell would end it."""
-    return " ".join(text.split()).replace("|", r"\|")
+def pairs(one: Sequence[Any], other: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Two columns side by side; an error where one is longer."""
+    return list(zip(one, other, strict=True))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from xguide_jax import evaluation, reporting
-from xguide_jax.reporting import formatting
+from xguide_jax.tables import formatting
 
 
 @pytest.mark.parametrize(
