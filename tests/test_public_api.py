@@ -36,7 +36,7 @@ API = {
     ),
     "attributions.integrated_gradients": (
         "predict_fn inputs targets",
-        "baselines num_points score_fn chunk_size", "chunk_size",
+        "baselines num_points score_fn chunk_size loop", "chunk_size loop",
     ),
     "attributions.grad_cam": (
         "head_fn features targets", "score_fn weights", "weights",
@@ -73,6 +73,44 @@ API = {
     "attributions.shapley_values": (
         "predict_fn inputs targets",
         "segments num_segments baselines score_fn chunk_size", "chunk_size",
+    ),
+    "attributions.attention_rollout": ("attentions", "mask", "mask"),
+    "attributions.attention_x_gradient": (
+        "head_fn attentions targets", "score_fn mask signed", "mask signed",
+    ),
+    "attributions.attribution_error": ("attributions target", "", ""),
+    "attributions.attribution_of": (
+        "predict_fn inputs targets attributions", "baselines score_fn layer", "layer",
+    ),
+    "attributions.attribution_target": (
+        "predict_fn inputs targets", "baselines score_fn", "",
+    ),
+    "attributions.baseline_neutrality": ("predict_fn baselines", "prior", ""),
+    "attributions.class_token_attention": ("attentions", "mask", "mask"),
+    "attributions.expected_gradients": (
+        "predict_fn inputs targets", "key background num_samples score_fn", "",
+    ),
+    "attributions.expected_gradients_at": (
+        "predict_fn inputs targets", "starts positions noise score_fn", "",
+    ),
+    "attributions.expected_target": (
+        "predict_fn inputs targets", "background score_fn", "",
+    ),
+    "attributions.gradient_shap": (
+        "predict_fn inputs targets", "key background sigma num_samples score_fn", "",
+    ),
+    "attributions.hi_res_cam": ("head_fn features targets", "score_fn", ""),
+    "attributions.layer_baseline": ("forward baselines name", "", ""),
+    "attributions.odam": ("head_fn features targets", "score_fn", ""),
+    "attributions.sigmoid_baseline_neutrality": ("predict_fn baselines", "prior", ""),
+    "attributions.smooth_grad_squared": (
+        "explainer predict_fn inputs targets", "key sigma num_samples", "",
+    ),
+    "attributions.split_each": ("forward inputs names", "output", "output"),
+    "attributions.taylor": ("predict_fn inputs targets", "baselines at score_fn", ""),
+    "attributions.upsample_conserving": ("maps shape", "", ""),
+    "attributions.var_grad": (
+        "explainer predict_fn inputs targets", "key sigma num_samples", "",
     ),
     "losses.bernoulli_consistency": ("logits masked_logits", "", ""),
     "losses.kl_consistency": ("logits masked_logits", "", ""),
@@ -231,7 +269,9 @@ API = {
     "ops.keyed": ("rank", "", ""),
     "ops.random_rank": ("attributions", "key", ""),
     "ops.batch_size": ("batch", "", ""),
-    "ops.barriered_sum": ("part values", "count chunk_size", "chunk_size"),
+    "ops.barriered_sum": (
+        "part values", "count chunk_size loop", "chunk_size loop",
+    ),
     "testing.token_batch": (
         "key", "batch_size num_classes num_tokens vocabulary_size",
         "batch_size num_classes num_tokens vocabulary_size",
@@ -381,7 +421,8 @@ DEFAULTS = {
     "ops.bottom_k_mask": {"where": None},
     "ops.top_k_mask": {"where": None},
     "ops.balanced_threshold": {"axis_name": None},
-    "attributions.integrated_gradients": {"chunk_size": None},
+    "attributions.attention_x_gradient": {"mask": None, "signed": False},
+    "attributions.integrated_gradients": {"chunk_size": None, "loop": "auto"},
     "attributions.grad_cam": {"weights": None},
     "attributions.split_at": {"output": None},
     "losses.leaky_energy": {"leak": 0.5},

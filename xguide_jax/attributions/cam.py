@@ -2,14 +2,22 @@
 
 `A` are features [B, h, w, K], `f` the score as a function of them and
 `g = ∂f / ∂A` its gradient. All maps come at the resolution of the features,
-`[B, h, w]`; their implicit baseline is A = 0. Get `(head_fn, features)` from
-`layers.split_at`. Whatever dtype the features have, means, products and sums are of
-float32 or wider, and so are the maps: in float16 a sum of 512 channels may overflow.
+`[B, h, w]`. Get `(head_fn, features)` from `layers.split_at`.
+
+Their implicit baseline is A = 0, so what they estimate is f(A) − f(0), exactly where
+the head is affine and nothing is clipped (`hi_res_cam`). Those that drop negative
+evidence, as `layer_cam`, `odam` and `grad_cam` do, add up to more than that whenever
+there is any: on untrained heads three to six times as much. Report them against 0 and
+against the baseline that other methods are given.
+
+Whatever dtype the features have, means, products and sums are of float32 or wider, and
+so are the maps: in float16 a sum of 512 channels may overflow.
 """
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from xguide_jax import ops
 from xguide_jax.attributions import gradients
@@ -147,3 +155,105 @@ def layer_cam(
     gradient = gradients.input_gradient(head_fn, features, targets, score_fn=score_fn)
     gradient, features = ops.at_least_float32(gradient), ops.at_least_float32(features)
     return jnp.sum(jax.nn.relu(gradient) * features, axis=-1)
+
+
+def hi_res_cam(
+    head_fn: PredictFn, features: Array, targets: Array, *, score_fn: ScoreFn
+) -> Array:
+    """Gradient times features, summed over the channels, evidence for and against.
+
+    L_ij = Σ_k g_ijk A_ijk, without a ReLU: `gradient_x_input` at the layer, its
+    channels added up. It is the Taylor estimate of f(A) − f(0) taken at A, and sums to
+    exactly that for every affine head, also one whose gradient differs from place to
+    place, where Grad-CAM's does not. Differentiable again, through both factors.
+
+    Args:
+      head_fn: features [B, h, w, K] -> logits [B, C].
+      features: float [B, h, w, K].
+      targets: integer [B], the classes explained.
+      score_fn: (logits, targets) -> [B]; see `scores`.
+
+    Returns:
+      float [B, h, w], float32 or wider, signed, in units of the score.
+
+    Raises:
+      AssertionError: if the features are not of rank 4, or as `input_gradient`.
+
+    Source: Draelos, Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations
+      of convolutional neural networks", 2020; there with a ReLU for display.
+    """
+    chex.assert_rank(features, 4)
+    product = gradients.gradient_x_input(head_fn, features, targets, score_fn=score_fn)
+    return jnp.sum(product, axis=-1)
+
+
+def odam(
+    head_fn: PredictFn, features: Array, targets: Array, *, score_fn: ScoreFn
+) -> Array:
+    """Gradient times features, summed over the channels, positive places only.
+
+    L_ij = relu(Σ_k g_ijk A_ijk), `hi_res_cam` clipped place by place: its sum is at
+    least that of `hi_res_cam`, so it over-attributes by the evidence against that it
+    drops. For a detector the score is that of one box, or one of its coordinates, and
+    the features are those of the level that made the box. Differentiable again.
+
+    Args:
+      head_fn: features [B, h, w, K] -> logits [B, C].
+      features: float [B, h, w, K].
+      targets: integer [B], the classes explained.
+      score_fn: (logits, targets) -> [B]; see `scores`.
+
+    Returns:
+      float [B, h, w], float32 or wider, at least 0.
+
+    Raises:
+      AssertionError: if the features are not of rank 4, or as `input_gradient`.
+
+    Source: Zhao, Chan, "ODAM: Gradient-based Instance-Specific Visual Explanations for
+      Object Detection", ICLR 2023, before resizing and min-max scaling.
+    """
+    return jax.nn.relu(hi_res_cam(head_fn, features, targets, score_fn=score_fn))
+
+
+def upsample_conserving(maps: Array, shape: tuple[int, int]) -> Array:
+    """Maps laid over a finer grid, bilinear, with the sum that they had.
+
+    The value of every cell is shared out among the pixels near it, by the weights of
+    bilinear interpolation divided by what they add up to: for whole factors s and t
+    that is `ops.bilinear_resize` divided by s t, for others nearly so, and the sum is
+    the same for any. A resize that keeps the values makes the sum s t times as large,
+    and an attribution error meaningless. Linear; gradients flow.
+
+    Args:
+      maps: float [B, h, w].
+      shape: `(H, W)`, at least `(h, w)`.
+
+    Returns:
+      float [B, H, W], float32 or wider, in the units of the score, not per cell.
+
+    Raises:
+      AssertionError: if the maps are not of rank 3.
+      ValueError: if `shape` is smaller than the maps in one direction.
+    """
+    chex.assert_rank(maps, 3)
+    if len(shape) != 2 or shape[0] < maps.shape[1] or shape[1] < maps.shape[2]:
+        raise ValueError(
+            f"`shape` (={shape}) must be (H, W), at least that of the maps, "
+            f"{maps.shape[1:]}."
+        )
+    maps = ops.at_least_float32(maps)
+    return jnp.einsum(
+        "ip,bpq,jq->bij",
+        jnp.asarray(_shares(maps.shape[1], shape[0]), maps.dtype),
+        maps,
+        jnp.asarray(_shares(maps.shape[2], shape[1]), maps.dtype),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+
+
+def _shares(cells: int, size: int) -> np.ndarray:
+    """[size, cells]: which share of each cell every pixel gets; columns add up to 1."""
+    # Pixel centres in units of cells; what lies outside the outer centres repeats them.
+    centres = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
+    weights = np.maximum(1 - np.abs(centres[:, None] - np.arange(cells)), 0)
+    return weights / weights.sum(axis=0)

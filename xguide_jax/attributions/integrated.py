@@ -6,6 +6,7 @@ what the attributions add up to, f(x) − f(b); therefore it has no default.
 """
 
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,7 @@ def integrated_gradients(
     num_points: int,
     score_fn: ScoreFn,
     chunk_size: int | None = None,
+    loop: Literal["auto", "compiled", "unrolled"] = "auto",
 ) -> Array:
     """Attributions that add up to the score's change from a baseline to the input.
 
@@ -40,9 +42,10 @@ def integrated_gradients(
 
     `predict_fn` sees arrays shaped and typed like `inputs` only: the points of a chunk
     come by `vmap`, and are placed in float32 or wider before they are rounded. Memory
-    grows with `chunk_size` and compile time with `num_points / chunk_size`, with the
-    exceptions named at `ops.barriered_sum`. Differentiable again, in the inputs, the
-    baselines and the parameters; jvp and vmap work.
+    grows with `chunk_size`, with the exceptions named at `ops.barriered_sum`; on a CPU
+    compile time grows with `num_points / chunk_size`, on accelerators with nothing.
+    Differentiable again, in the inputs, the baselines and the parameters; jvp and vmap
+    work.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C].
@@ -53,6 +56,9 @@ def integrated_gradients(
       score_fn: (logits, targets) -> [B]; see `scores`.
       chunk_size: points evaluated at once, at least 1. None is 1, which needs the
         least memory; an accelerator that one batch does not fill wants more.
+      loop: 'unrolled', 'compiled', or 'auto', the first on a CPU and else the second;
+        see `ops.barriered_sum`. On a CPU 'compiled' is for many points of a network
+        without convolutions.
 
     Returns:
       Shaped like `inputs`, float32 or wider, signed, in units of the score; 0 wherever
@@ -82,20 +88,23 @@ def integrated_gradients(
     )
     positions = (np.arange(num_points) + 0.5) / num_points
 
-    def chunk_sum(values: Array, numbers: np.ndarray) -> Array:
+    def chunk_sum(values: Array, numbers: Array | np.ndarray) -> Array:
         values = ops.at_least_float32(values)
 
         def gradient_at(position: Array) -> Array:
             point = baselines + position * (values - baselines)
             return ops.at_least_float32(gradient(point.astype(inputs.dtype)))
 
-        chunk_positions = jnp.asarray(positions[numbers], values.dtype)
+        # In a compiled loop the numbers are traced and index an array of JAX.
+        unrolled = isinstance(numbers, np.ndarray)
+        table = positions if unrolled else jnp.asarray(positions, values.dtype)
+        chunk_positions = jnp.asarray(table[numbers], values.dtype)
         if len(numbers) == 1:
             return gradient_at(chunk_positions[0])
         return jnp.sum(jax.vmap(gradient_at)(chunk_positions), axis=0)
 
     total = ops.barriered_sum(
-        chunk_sum, inputs, count=num_points, chunk_size=chunk_size
+        chunk_sum, inputs, count=num_points, chunk_size=chunk_size, loop=loop
     )
     mean_gradient = jnp.asarray(total / num_points, baselines.dtype)
     return (ops.at_least_float32(inputs) - baselines) * mean_gradient

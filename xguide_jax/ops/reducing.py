@@ -5,6 +5,7 @@ all; every device then returns the same value.
 """
 
 from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import chex
 import jax
@@ -13,6 +14,8 @@ import numpy as np
 
 from xguide_jax.ops import precision
 from xguide_jax.types import Array, Batch, PyTree
+
+Loop = Literal["auto", "compiled", "unrolled"]
 
 
 def safe_divide(numerator: Array, denominator: Array) -> Array:
@@ -151,39 +154,78 @@ def batch_size(batch: Batch) -> int:
 
 
 def barriered_sum(
-    part: Callable[[Array, np.ndarray], Array],
+    part: Callable[[Array, Any], Array],
     values: Array,
     *,
     count: int,
     chunk_size: int = 1,
+    loop: Loop = "auto",
 ) -> Array:
     """A sum of many parts, chunk after chunk, in the memory of one chunk.
 
-    Σ part(values, numbers), numbers the chunks of 0 to count − 1 in order. The loop is
-    unrolled, since a convolution's gradient in a compiled loop is many times slower on
-    CPU; compile time therefore grows with `count / chunk_size`. Between chunks stands
-    an optimisation barrier: without it XLA sees that no chunk needs another, runs all
-    at once and holds the memory of all. Two exceptions: a parameter gradient keeps
-    every chunk alive; and JAX 0.10 on a CPU needs
+    Σ part(values, numbers), numbers the chunks of 0 to count − 1 in order.
+
+    On a CPU the loop is unrolled, since a convolution's gradient in a compiled loop is
+    many times slower there; compile time grows with `count / chunk_size`. Between
+    chunks stands an optimisation barrier: without it XLA sees that no chunk needs
+    another, runs all at once and holds the memory of all. On accelerators the loop is
+    compiled once, whatever the count. Which it is, is decided when the function is
+    traced, for the default backend; say so by `loop` where it runs elsewhere.
+
+    Two exceptions to the memory of one chunk: a parameter gradient keeps every chunk
+    alive; and JAX 0.10 on a CPU needs
     `XLA_FLAGS=--xla_cpu_enable_concurrency_optimized_scheduler=false`, since it drops
     the barriers before it schedules. Differentiable again; jvp and vmap work.
 
     Args:
       part: (values, numbers) -> the sum of the parts of these numbers. It must read
-        `values` as it is given them: by that it waits for the chunk before.
+        `values` as it is given them: by that it waits for the chunk before. `numbers`
+        is an array of NumPy where the loop is unrolled, and traced where it is
+        compiled.
       values: what all parts read, [...].
       count: how many parts, at least 1; static.
       chunk_size: how many at once, at least 1; static.
+      loop: 'unrolled', 'compiled', or 'auto', the first on a CPU and else the second.
 
     Returns:
       shaped like what `part` returns.
+
+    Raises:
+      ValueError: for another `loop`.
     """
+    if loop not in get_args(Loop):
+        raise ValueError(f"`loop` (={loop!r}) must be one of {get_args(Loop)}.")
+    # Not `lax.platform_dependent`: it traces both loops, and its gradient keeps what
+    # either of them needs.
+    if loop == "auto":
+        loop = "unrolled" if jax.default_backend() == "cpu" else "compiled"
     total: Array | float = 0.0
-    for start in range(0, count, chunk_size):
+    done = 0
+    if loop == "compiled" and count >= 2 * chunk_size:
+        done = count - count % chunk_size
+        total = _scanned_sum(part, values, np.arange(done).reshape(-1, chunk_size))
+    for start in range(done, count, chunk_size):
         total += part(values, np.arange(start, min(start + chunk_size, count)))
         # The next chunk reads `values`, so it cannot start before this one has ended.
         total, values = jax.lax.optimization_barrier((total, values))
     return jnp.asarray(total)
+
+
+def _scanned_sum(
+    part: Callable[[Array, Any], Array],
+    values: Array,
+    chunks: np.ndarray,
+) -> Array:
+    """The sum of the parts of all chunks, [number, size], by a compiled loop."""
+
+    def step(total: Array, numbers: Array) -> tuple[Array, None]:
+        return total + part(values, numbers), None
+
+    shape = jax.eval_shape(part, values, jnp.asarray(chunks[0]))
+    total, _ = jax.lax.scan(
+        step, jnp.zeros(shape.shape, shape.dtype), jnp.asarray(chunks)
+    )
+    return total
 
 
 def example_indices(batch_size: int, *, axis_name: str | None = None) -> Array:
