@@ -1,4 +1,4 @@
-"""Tests of SmoothGrad."""
+"""Tests of SmoothGrad and its kin."""
 
 import functools
 import unittest
@@ -10,7 +10,7 @@ import jax.test_util
 import numpy as np
 import pytest
 
-from xguide_jax import attributions, ops
+from xguide_jax import attributions, ops, testing
 
 INPUTS = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 TARGETS = np.array([0, 1, 0])
@@ -26,8 +26,16 @@ def quadratic(slope, inputs):
     return jnp.stack([score, -score], axis=-1)
 
 
-def explain(inputs=INPUTS, targets=TARGETS, *, slope=1.0, key=KEY, **settings):
-    return attributions.smooth_grad(
+def explain(
+    inputs=INPUTS,
+    targets=TARGETS,
+    *,
+    smooth=attributions.smooth_grad,
+    slope=1.0,
+    key=KEY,
+    **settings,
+):
+    return smooth(
         gradient,
         functools.partial(quadratic, slope),
         inputs,
@@ -176,3 +184,88 @@ def test_second_derivatives_in_parameters_and_inputs_are_right(x64):
 
     arguments = (np.float64(1.3), INPUTS.astype(np.float64))
     jax.test_util.check_grads(explanation, arguments, order=2, modes=["rev"])
+
+
+class MomentsTest(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    def test_they_are_the_moments_of_the_same_copies(self):
+        """Mean square and variance of S maps, divided by S."""
+        maps = []
+        record = lambda predict, x, y: maps.append(gradient(predict, x, y)) or maps[-1]
+        attributions.smooth_grad(
+            record, functools.partial(quadratic, 1.0), INPUTS, TARGETS,
+            key=KEY, sigma=0.5, num_samples=3,
+        )  # fmt: skip
+        for smooth, expected in (
+            (attributions.smooth_grad_squared, np.mean(np.square(maps), axis=0)),
+            (attributions.var_grad, np.var(maps, axis=0)),
+        ):
+            run = self.variant(functools.partial(explain, smooth=smooth, num_samples=3))
+            np.testing.assert_allclose(run(INPUTS, TARGETS), expected, rtol=1e-4)
+
+    def test_a_quadratic_has_the_variance_of_its_noise(self):
+        # E(x) = x: mean square x² + σ², variance σ² (S − 1) / S = 0.25 · 3 / 4.
+        ones = jnp.ones((1, 4096))
+        settings = {"sigma": 0.5, "num_samples": 4}
+        square = explain(
+            ones, np.array([0]), smooth=attributions.smooth_grad_squared, **settings
+        )
+        variance = explain(
+            ones, np.array([0]), smooth=attributions.var_grad, **settings
+        )
+        np.testing.assert_allclose(jnp.mean(square), 1.25, atol=0.05)
+        np.testing.assert_allclose(jnp.mean(variance), 0.1875, atol=0.01)
+
+    def test_a_small_variance_of_large_maps_is_not_lost_and_never_negative(self):
+        # Maps of 1000 ± 0.01: their squares differ by less than float32 keeps of them.
+        variance = explain(
+            1000 * jnp.ones((1, 4096)), np.array([0]),
+            smooth=attributions.var_grad, sigma=0.01, num_samples=4,
+        )  # fmt: skip
+        self.assertGreaterEqual(np.min(variance), 0)
+        np.testing.assert_allclose(jnp.mean(variance), 0.75e-4, rtol=0.05)
+
+    def test_an_affine_function_has_none(self):
+        variance = attributions.var_grad(
+            gradient, lambda x: x[:, :2], INPUTS, TARGETS,
+            key=KEY, sigma=0.5, num_samples=2,
+        )  # fmt: skip
+        np.testing.assert_array_equal(variance, 0)
+
+    def test_the_variance_of_one_is_refused(self):
+        with pytest.raises(
+            ValueError, match=r"`num_samples` \(=1\) must be at least 2"
+        ):
+            explain(smooth=attributions.var_grad, num_samples=1)
+        for smooth in (attributions.smooth_grad_squared, attributions.var_grad):
+            with pytest.raises(ValueError, match=r"`sigma` \(=-1\) must be at least 0"):
+                explain(smooth=smooth, sigma=-1)
+
+
+def test_second_derivatives_of_the_variance_are_right(x64):
+    del x64
+
+    @jax.jit
+    def explanation(slope, inputs):
+        return attributions.var_grad(
+            gradient, lambda x: slope * jnp.stack([jnp.sum(x**3, 1), x[:, 0]], axis=1),
+            inputs, np.zeros(3, np.int32), key=KEY, sigma=0.5, num_samples=2,
+        )  # fmt: skip
+
+    arguments = (np.float64(1.3), INPUTS.astype(np.float64))
+    jax.test_util.check_grads(explanation, arguments, order=2, modes=["rev"])
+
+
+def test_the_variance_keeps_what_every_explainer_promises():
+    """With keys that belong to their examples, as the check takes them one by one."""
+
+    def variance(predict_fn, inputs, targets):
+        first = inputs.reshape(len(inputs), -1)[:, 0].astype(jnp.float32)
+        own = jax.lax.bitcast_convert_type(first, jnp.uint32)
+        return attributions.var_grad(
+            gradient, predict_fn, inputs, targets,
+            key=jax.vmap(functools.partial(jax.random.fold_in, KEY))(own),
+            sigma=0.1, num_samples=2,
+        )  # fmt: skip
+
+    testing.check_explainer(variance)
