@@ -1,13 +1,15 @@
 """Tests of the class activation maps."""
 
 import chex
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np
 import pytest
 
-from xguide_jax import attributions
+from xguide_jax import attributions, ops
 
 score_fn = attributions.target_logit
 RNG = np.random.default_rng(0)
@@ -47,12 +49,17 @@ class HandComputedTest(chex.TestCase):
             attributions.grad_cam: [[0, 0], [1, 3]],
             # relu(g_0) A_0 = (1 · 1, 0, 0, 3 · 4); relu(g_1) = 0
             attributions.layer_cam: [[1, 0], [0, 12]],
+            # g_0 A_0 + g_1 A_1 = (1 · 1 − 2 · 4, 0, 0, 3 · 4 − 2 · 1)
+            attributions.hi_res_cam: [[-7, 0], [0, 10]],
+            attributions.odam: [[0, 0], [0, 10]],
         }
         opposite = {
             attributions.signed_grad_cam: [[3, 1], [-1, -3]],
             attributions.grad_cam: [[3, 1], [0, 0]],
             # relu(−g_1) A_1 = (2 · 4, 0, 0, 2 · 1)
             attributions.layer_cam: [[8, 0], [0, 2]],
+            attributions.hi_res_cam: [[7, 0], [0, -10]],
+            attributions.odam: [[7, 0], [0, 0]],
         }
         features = np.tile(FEATURES, (2, 1, 1, 1))
         for explainer, value in expected.items():
@@ -106,6 +113,32 @@ class LawsTest(chex.TestCase):
         self.assertTrue(np.all(maps >= np.sum(product, axis=-1)))
         self.assertTrue(np.all(maps >= 0))
 
+    def test_an_affine_head_is_complete_at_once_and_those_that_clip_attribute_more(
+        self,
+    ):
+        head = lambda features: linear_head(features) + 5.0
+        arguments = (head, SEVERAL, TARGETS)
+        gaps = {
+            explainer: attributions.completeness_gap(
+                *arguments, explainer(*arguments, score_fn=score_fn),
+                baselines=0.0, score_fn=score_fn,
+            )
+            for explainer in (
+                attributions.hi_res_cam, attributions.odam, attributions.layer_cam
+            )
+        }  # fmt: skip
+        np.testing.assert_allclose(gaps[attributions.hi_res_cam], 0, atol=1e-5)
+        # relu(Σ_k g A) <= Σ_k relu(g) A for features that are at least 0.
+        odam, layer_cam = gaps[attributions.odam], gaps[attributions.layer_cam]
+        self.assertTrue(np.all((odam >= -1e-5) & (layer_cam >= odam - 1e-5)))
+        self.assertGreater(np.max(odam), 0.5)
+        # Grad-CAM averages a gradient that differs from place to place.
+        maps = attributions.signed_grad_cam(*arguments, score_fn=score_fn)
+        gap = attributions.completeness_gap(
+            *arguments, maps, baselines=0.0, score_fn=score_fn
+        )
+        self.assertGreater(np.max(np.abs(gap)), 0.1)
+
     def test_each_example_is_explained_by_itself(self):
         head = lambda features: smooth_head(PARAMS, features)
         for explainer in (attributions.grad_cam, attributions.layer_cam):
@@ -152,7 +185,12 @@ class LawsTest(chex.TestCase):
             chex.assert_tree_all_finite(slope)
 
     def test_wrong_shapes_are_refused(self):
-        for explainer in (attributions.grad_cam, attributions.layer_cam):
+        for explainer in (
+            attributions.grad_cam,
+            attributions.layer_cam,
+            attributions.hi_res_cam,
+            attributions.odam,
+        ):
             with pytest.raises(AssertionError, match="rank"):
                 explainer(linear_head, FEATURES[0], TARGETS, score_fn=score_fn)
         with pytest.raises(AssertionError, match="shape"):
@@ -166,7 +204,8 @@ class LawsTest(chex.TestCase):
 
 
 @pytest.mark.parametrize(
-    "explainer", [attributions.signed_grad_cam, attributions.layer_cam]
+    "explainer",
+    [attributions.signed_grad_cam, attributions.layer_cam, attributions.odam],
 )
 def test_second_derivatives_in_parameters_and_features_are_right(x64, explainer):
     del x64
@@ -178,3 +217,51 @@ def test_second_derivatives_in_parameters_and_features_are_right(x64, explainer)
         return explainer(head, features, TARGETS, score_fn=score_fn)
 
     jax.test_util.check_grads(maps, wide, order=2, modes=["rev"])
+
+
+@hypothesis.given(
+    shapes=st.sampled_from(
+        [((1, 1), (3, 2)), ((2, 3), (2, 3)), ((3, 4), (10, 5)), ((4, 2), (7, 7))]
+    ),
+    seed=st.integers(0, 99),
+)
+def test_an_upsampled_map_has_the_sum_of_every_map_at_any_factor(shapes, seed):
+    cells, shape = shapes
+    maps = np.random.default_rng(seed).normal(size=(2, *cells)).astype(np.float32)
+    large = attributions.upsample_conserving(maps, shape)
+    chex.assert_shape(large, (2, *shape))
+    total = maps.sum(axis=(1, 2))
+    np.testing.assert_allclose(large.sum(axis=(1, 2)), total, rtol=1e-4, atol=1e-5)
+    if shape == cells:
+        np.testing.assert_allclose(large, maps, rtol=1e-6)
+
+
+class UpsamplingTest(chex.TestCase):
+    def test_whole_factors_are_bilinear_interpolation_divided(self):
+        maps = RNG.normal(size=(2, 3, 2)).astype(np.float32)
+        for factors in ((2, 3), (4, 1), (3, 3)):
+            shape = (3 * factors[0], 2 * factors[1])
+            expected = ops.bilinear_resize(maps, shape=shape) / float(np.prod(factors))
+            actual = attributions.upsample_conserving(maps, shape)
+            np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+
+    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    def test_two_cells_on_three_pixels_by_hand(self):
+        # Centres at 1/6, 1/2 and 5/6 of the map are −1/6, 1/2 and 7/6 in cells, cut to
+        # 0 and 1: the first cell has weights 1, ½, 0, which are shares ⅔, ⅓, 0.
+        resize = lambda maps: attributions.upsample_conserving(maps, (1, 3))
+        actual = self.variant(resize)(jnp.array([[[3.0, 6.0]]]))
+        np.testing.assert_allclose(actual, [[[2, 3, 4]]], rtol=1e-6)
+
+    def test_every_cell_keeps_its_own_sum(self):
+        slope = jax.grad(
+            lambda m: jnp.sum(attributions.upsample_conserving(m, (5, 7)))
+        )(jnp.ones((1, 3, 3)))
+        np.testing.assert_allclose(slope, np.ones((1, 3, 3)), rtol=1e-6)
+
+    def test_a_smaller_grid_is_refused(self):
+        for shape in ((2, 4), (4, 2), (4,)):
+            with pytest.raises(
+                ValueError, match=r"`shape` \(=.*\) must be \(H, W\), at"
+            ):
+                attributions.upsample_conserving(np.ones((1, 3, 3)), shape)
