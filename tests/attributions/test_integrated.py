@@ -239,3 +239,76 @@ def test_the_old_word_for_points_warns_and_gives_the_same():
         old = integrate(num_steps=3)
     assert len(caught) == 1
     np.testing.assert_array_equal(old, integrate(num_points=3))
+
+
+@pytest.mark.parametrize(("num_points", "chunk_size"), [(6, 1), (7, 3), (2, 2)])
+def test_a_compiled_loop_gives_the_same_map_and_the_same_gradients(
+    num_points, chunk_size
+):
+    def total(params, inputs, loop):
+        maps = explain(
+            params, inputs, num_points=num_points, chunk_size=chunk_size, loop=loop
+        )
+        return jnp.sum(maps**2), maps
+
+    differentiate = jax.jit(
+        jax.grad(total, argnums=(0, 1), has_aux=True), static_argnums=2
+    )
+    expected, actual = (
+        differentiate(PARAMS, INPUTS, loop) for loop in ("unrolled", "compiled")
+    )
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    jax.tree.map(close, actual, expected)
+
+
+def _num_equations(jaxpr):
+    """How many equations there are to compile, those of inner functions included."""
+    inner = [
+        part
+        for equation in jaxpr.eqns
+        for value in equation.params.values()
+        for part in (value if isinstance(value, (tuple, list)) else [value])
+    ]
+    inner = [getattr(part, "jaxpr", part) for part in inner]
+    return len(jaxpr.eqns) + sum(_num_equations(p) for p in inner if hasattr(p, "eqns"))
+
+
+def test_a_compiled_loop_is_as_large_at_256_points_as_at_8():
+    def size(num_points, loop):
+        maps = functools.partial(explain, PARAMS, num_points=num_points, loop=loop)
+        slope = jax.grad(lambda inputs: jnp.sum(maps(inputs) ** 2))
+        return _num_equations(jax.make_jaxpr(slope)(INPUTS).jaxpr)
+
+    assert size(256, "compiled") == size(8, "compiled")
+    assert size(16, "unrolled") > 1.5 * size(8, "unrolled")
+
+
+def test_explainers_of_random_samples_are_the_same_in_a_compiled_loop(monkeypatch):
+    """Their numbers are traced there: samples must not depend on that."""
+    predict = functools.partial(network, PARAMS)
+    shared = {"key": jax.random.key(0), "num_samples": 3}
+    gradient = functools.partial(
+        attributions.input_gradient, score_fn=attributions.target_logit
+    )
+    explainers = {
+        name: functools.partial(
+            getattr(attributions, name), gradient, predict, sigma=0.3, **shared
+        )
+        for name in ("smooth_grad", "smooth_grad_squared", "var_grad")
+    }
+    explainers["gradient_shap"] = functools.partial(
+        attributions.gradient_shap, predict,
+        background=BASELINES, sigma=0.3, score_fn=attributions.target_logit, **shared,
+    )  # fmt: skip
+    explainers["expected_target"] = functools.partial(
+        attributions.expected_target, predict,
+        background=BASELINES, score_fn=attributions.target_logit,
+    )  # fmt: skip
+    expected = {n: jax.jit(e)(INPUTS, TARGETS) for n, e in explainers.items()}
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for name, explainer in explainers.items():
+        trace = str(jax.make_jaxpr(explainer)(INPUTS, TARGETS))
+        assert "scan[" in trace, name
+        # Anew, since `jit` would find the unrolled loop that it has traced before.
+        actual = jax.jit(lambda x, e=explainer: e(x, TARGETS))(INPUTS)
+        np.testing.assert_allclose(actual, expected[name], rtol=1e-4, atol=1e-5)

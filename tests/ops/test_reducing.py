@@ -236,3 +236,50 @@ def test_a_barriered_sum_is_that_of_its_parts(chunk_size):
     np.testing.assert_array_equal(jax.grad(sum_of)(values), [15.0, 15.0])
     barriers = str(jax.make_jaxpr(sum_of)(values)).count("optimization_barrier")
     assert barriers == -(-5 // chunk_size)
+
+
+def _weighted(values, numbers):
+    """Σ_n sin((n + 1) v): a part that reads its numbers, traced or not."""
+    factors = jnp.asarray(numbers + 1, values.dtype)
+    return jnp.sum(jnp.sin(factors[:, None] * values), axis=0)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2])
+def test_a_compiled_loop_adds_up_what_the_unrolled_one_does(chunk_size):
+    values = jnp.array([1.0, 2.0])
+    sums = {
+        loop: functools.partial(
+            ops.barriered_sum, _weighted, count=5, chunk_size=chunk_size, loop=loop
+        )
+        for loop in ("unrolled", "compiled")
+    }
+    for transform in (
+        lambda f: f,
+        jax.jacrev,
+        jax.jacfwd,
+        lambda f: jax.jacrev(jax.jacrev(f)),
+        lambda f: lambda v: jax.vmap(f)(jnp.stack([v, 3 * v])),
+    ):
+        unrolled, compiled = (jax.jit(transform(f))(values) for f in sums.values())
+        np.testing.assert_allclose(compiled, unrolled, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("platform", "compiled"), [("cpu", False), ("gpu", True), ("tpu", True)]
+)
+def test_the_loop_is_compiled_on_accelerators_only(monkeypatch, platform, compiled):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+
+    def trace(count):
+        add = lambda v: ops.barriered_sum(_weighted, v, count=count, chunk_size=2)
+        return jax.make_jaxpr(add)(jnp.ones(2)).jaxpr
+
+    few, many = trace(9), trace(101)
+    names = [equation.primitive.name for equation in many.eqns]
+    assert ("scan" in names) == compiled
+    assert (len(many.eqns) == len(few.eqns)) == compiled
+
+
+def test_an_unknown_loop_is_refused():
+    with pytest.raises(ValueError, match=r"`loop` \(='fast'\) must be one of"):
+        ops.barriered_sum(_weighted, jnp.ones(2), count=3, loop="fast")
