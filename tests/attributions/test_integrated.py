@@ -307,8 +307,7 @@ def test_explainers_of_random_samples_are_the_same_in_a_compiled_loop(monkeypatc
     expected = {n: jax.jit(e)(INPUTS, TARGETS) for n, e in explainers.items()}
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     for name, explainer in explainers.items():
-        trace = str(jax.make_jaxpr(explainer)(INPUTS, TARGETS))
-        assert "scan[" in trace, name
-        # Anew, since `jit` would find the unrolled loop that it has traced before.
-        actual = jax.jit(lambda x, e=explainer: e(x, TARGETS))(INPUTS)
-        np.testing.assert_allclose(actual, expected[name], rtol=1e-4, atol=1e-5)
+        # Anew, since JAX would find the unrolled loop that it has traced before.
+        again = jax.jit(lambda inputs, e=explainer: e(inputs, TARGETS))
+        assert "scan[" in str(jax.make_jaxpr(again)(INPUTS)), name
+        np.testing.assert_allclose(again(INPUTS), expected[name], rtol=1e-4, atol=1e-5)
