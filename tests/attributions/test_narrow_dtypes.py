@@ -171,7 +171,16 @@ def test_completeness_sums_attributions_and_scores_in_float32(dtype):
 CAM = functools.partial(attributions.grad_cam, score_fn=score_fn)
 EXPLAINERS = {
     "grad_cam": CAM,
+    "hi_res_cam": functools.partial(attributions.hi_res_cam, score_fn=score_fn),
     "layer_cam": functools.partial(attributions.layer_cam, score_fn=score_fn),
+    "taylor": functools.partial(
+        attributions.taylor, baselines=0.25, at="baseline", score_fn=score_fn
+    ),
+    "expected_gradients": functools.partial(
+        attributions.expected_gradients,
+        key=jax.random.key(0), background=jnp.zeros((2, 2, 2, 3)), num_samples=2,
+        score_fn=score_fn,
+    ),
     "gradient_x_input": functools.partial(
         attributions.gradient_x_input, score_fn=score_fn
     ),
