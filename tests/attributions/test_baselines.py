@@ -117,6 +117,10 @@ class FormulasTest(chex.TestCase):
         for sigma in (0.0, -1.0, float("nan")):
             with pytest.raises(ValueError, match=r"`sigma` \(=.*\) must be above 0"):
                 baselines.blur(IMAGES, sigma=sigma)
+        with pytest.raises(
+            ValueError, match=r"`low` \(=2\) must be at most `high` \(="
+        ):
+            baselines.uniform_noise(IMAGES, key=KEY, low=2, high=np.array([1.0, 3.0]))
         for places in (baselines.channel_mean, EVERY["blur"]):
             with pytest.raises(ValueError, match=r"`inputs` .* an axis of places"):
                 places(rows)

@@ -118,8 +118,12 @@ def uniform_noise(
       Like `inputs`.
 
     Raises:
-      ValueError: as `ops.example_keys`.
+      ValueError: if a `low` is above its `high`, where both are known; or as
+        `ops.example_keys`.
     """
+    traced = any(isinstance(limit, jax.core.Tracer) for limit in (low, high))
+    if not traced and np.any(np.asarray(low) > np.asarray(high)):
+        raise ValueError(f"`low` (={low}) must be at most `high` (={high}).")
     wide = ops.at_least_float32(inputs).dtype
     low, high = (jnp.asarray(limit, wide) for limit in (low, high))
     draw = lambda key: jax.random.uniform(key, inputs.shape[1:], wide)

@@ -6,7 +6,6 @@ what the attributions add up to, f(x) − f(b); therefore it has no default.
 """
 
 import functools
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ import numpy as np
 
 from xguide_jax import deprecating, ops
 from xguide_jax.attributions import gradients
-from xguide_jax.ops import checking
+from xguide_jax.ops import checking, reducing
 from xguide_jax.types import Array, PredictFn, ScoreFn
 
 
@@ -32,7 +31,7 @@ def integrated_gradients(
     num_points: int,
     score_fn: ScoreFn,
     chunk_size: int | None = None,
-    loop: Literal["auto", "compiled", "unrolled"] = "auto",
+    loop: reducing.Loop = "auto",
 ) -> Array:
     """Attributions that add up to the score's change from a baseline to the input.
 
@@ -66,8 +65,9 @@ def integrated_gradients(
 
     Raises:
       AssertionError: as `input_gradient`.
-      ValueError: if `num_points` or `chunk_size` is less than 1 or traced, or if the
-        baselines do not broadcast to the inputs or are the inputs themselves.
+      ValueError: if `num_points` or `chunk_size` is less than 1 or traced, for another
+        `loop`, or if the baselines do not broadcast to the inputs or are the inputs
+        themselves.
 
     Source: Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", ICML
       2017; here with the midpoint rule. On ReLU networks the error falls like 1/N, and
