@@ -45,16 +45,13 @@ def curved(inputs):
 
 def resized_mask(key, number, grid, sizes, probability):
     """The published recipe: a grid drawn up to one cell more, cut at a shift."""
-    keys = jax.random.split(jax.random.fold_in(key, number), 1 + len(grid))
-    cells = jax.random.bernoulli(keys[0], probability, grid).astype(jnp.float32)
+    cell_key, shift_key = jax.random.split(jax.random.fold_in(key, number))
+    cells = jax.random.bernoulli(cell_key, probability, grid).astype(jnp.float32)
     widths = [math.ceil(n / g) for n, g in zip(sizes, grid, strict=True)]
     shape = [(g + 1) * w for g, w in zip(grid, widths, strict=True)]
     large = jax.image.resize(cells, shape, "bilinear")
-    shifts = [
-        int(jax.random.randint(k, (), 0, w))
-        for k, w in zip(keys[1:], widths, strict=True)
-    ]
-    cut = [slice(s, s + n) for s, n in zip(shifts, sizes, strict=True)]
+    shifts = jax.random.randint(shift_key, (len(grid),), 0, np.array(widths, np.int32))
+    cut = [slice(s, s + n) for s, n in zip(shifts.tolist(), sizes, strict=True)]
     return large[tuple(cut)]
 
 

@@ -1,7 +1,5 @@
 """RISE: the mean score of randomly masked inputs, where the mask shows a feature."""
 
-import math
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -57,7 +55,8 @@ def rise(
       baselines: float, broadcastable to the shape of `inputs`, in the same units; the
         paper takes 0 of normalised images.
       score_fn: (logits, targets) -> [B]; see `scores`. The paper takes the probability.
-      chunk_size: masks evaluated at once, at least 1; None is 1.
+      chunk_size: masks evaluated at once, at least 1; None is 1. Thousands of masks
+        want dozens at once, or the program takes minutes to compile.
 
     Returns:
       Shaped like `inputs`, float32 or wider, in units of the score and between its
@@ -88,13 +87,13 @@ def rise(
         "chunk_size", 1 if chunk_size is None else chunk_size
     )
     keys = ops.example_keys(key, inputs.shape[0])
+    # Drawn before the loop: random bits in each of its steps take minutes to compile.
+    cells, shifts = _draw(keys, num_masks, grid, sizes, keep_probability)
     trailing = (1,) * (inputs.ndim - 1 - len(grid))
 
     def chunk(values: Array, numbers: np.ndarray) -> Array:
         def masked(number: Array) -> Array:
-            mask = jax.vmap(_mask, (0, None, None, None, None))(
-                keys, number, grid, sizes, keep_probability
-            )
+            mask = jax.vmap(_mask, (0, 0, None))(cells[number], shifts[number], sizes)
             shown = mask.reshape(mask.shape + trailing).astype(wide_baselines.dtype)
             copies = shown * ops.at_least_float32(values) + (1 - shown) * wide_baselines
             copies = copies.astype(inputs.dtype)
@@ -115,27 +114,43 @@ def rise(
     return jnp.broadcast_to(maps.reshape(maps.shape + trailing), inputs.shape)
 
 
-def _mask(
-    key: PRNGKey,
-    number: Array,
+def _draw(
+    keys: PRNGKey,
+    num_masks: int,
     grid: tuple[int, ...],
     sizes: tuple[int, ...],
     keep_probability: float | Array,
-) -> Array:
+) -> tuple[Array, Array]:
+    """The cells of all masks, bool [N, B, *grid], and their shifts, int32 [N, B, a]."""
+    widths = np.array(_cell_widths(grid, sizes), np.int32)
+
+    def draw(key: PRNGKey, number: Array) -> tuple[Array, Array]:
+        cell_key, shift_key = jax.random.split(jax.random.fold_in(key, number))
+        cells = jax.random.bernoulli(cell_key, keep_probability, grid)
+        return cells, jax.random.randint(shift_key, widths.shape, 0, widths)
+
+    by_example = jax.vmap(draw, (0, None))
+    return jax.vmap(by_example, (None, 0))(keys, jnp.arange(num_masks))
+
+
+def _mask(cells: Array, shifts: Array, sizes: tuple[int, ...]) -> Array:
     """One mask of one example, float32 in [0, 1], of these sizes."""
-    cell_key, *shift_keys = jax.random.split(
-        jax.random.fold_in(key, number), 1 + len(grid)
-    )
-    mask = jax.random.bernoulli(cell_key, keep_probability, grid).astype(jnp.float32)
-    for shift_key, cells, size in zip(shift_keys, grid, sizes, strict=True):
-        width = math.ceil(size / cells)
-        shift = jax.random.randint(shift_key, (), 0, width)
+    mask = cells.astype(jnp.float32)
+    widths = _cell_widths(cells.shape, sizes)
+    for count, shift, width, size in zip(
+        cells.shape, shifts, widths, sizes, strict=True
+    ):
         # Where each place of the axis lies on the grid, in cells from the first centre.
         place = (jnp.arange(size) + shift).astype(jnp.float32) + np.float32(0.5)
-        place = place * np.float32(cells / ((cells + 1) * width)) - np.float32(0.5)
-        place = jnp.clip(place, 0, cells - 1)
-        distance = jnp.abs(place[:, None] - jnp.arange(cells, dtype=jnp.float32))
+        place = place * np.float32(count / ((count + 1) * width)) - np.float32(0.5)
+        place = jnp.clip(place, 0, count - 1)
+        distance = jnp.abs(place[:, None] - jnp.arange(count, dtype=jnp.float32))
         weights = jnp.maximum(0, 1 - distance)
         # The axis comes back as the last, so that after all of them the order is right.
         mask = jnp.tensordot(mask, weights, axes=(0, 1), precision="highest")
     return mask
+
+
+def _cell_widths(grid: tuple[int, ...], sizes: tuple[int, ...]) -> list[int]:
+    """How many places a cell spans along each axis, rounded up."""
+    return [-(-size // count) for count, size in zip(grid, sizes, strict=True)]

@@ -66,7 +66,9 @@ def segment_sums(attributions: Array, segments: Array, num_segments: int) -> Arr
     Raises:
       ValueError: as `checked_segments`.
     """
-    segments = checked_segments(segments, num_segments, attributions.shape)
+    segments, num_segments = checked_segments(
+        segments, num_segments, attributions.shape
+    )
     values = ops.at_least_float32(attributions)
     segments = jnp.broadcast_to(segments, values.shape)
     # A bin behind the last takes what belongs to none.
@@ -77,8 +79,8 @@ def segment_sums(attributions: Array, segments: Array, num_segments: int) -> Arr
 
 def checked_segments(
     segments: Array, num_segments: int, shape: tuple[int, ...]
-) -> Array:
-    """The segments with the rank of the inputs.
+) -> tuple[Array, int]:
+    """The segments with the rank of the inputs, and how many there are.
 
     Args:
       segments: integer, broadcastable to `shape`.
@@ -86,7 +88,7 @@ def checked_segments(
       shape: of the inputs, [B, ...].
 
     Returns:
-      int32 [B or 1, ...].
+      int32 [B or 1, ...]; S, as an int.
 
     Raises:
       ValueError: if they are no integers, do not broadcast, or a number is not in
@@ -115,7 +117,7 @@ def checked_segments(
                 f"`num_segments`), here {num_segments}."
             )
     padded = (1,) * (len(shape) - len(found)) + found
-    return jnp.asarray(segments).astype(jnp.int32).reshape(padded)
+    return jnp.asarray(segments).astype(jnp.int32).reshape(padded), num_segments
 
 
 def switch(inputs: Array, baselines: Array, segments: Array, coalition: Array) -> Array:

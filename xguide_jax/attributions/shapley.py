@@ -65,7 +65,9 @@ def shapley_values(
     Source: Shapley, "A Value for n-Person Games", 1953.
     """
     baselines = perturbing.checked_baselines(inputs, targets, baselines)
-    regions = segmenting.checked_segments(segments, num_segments, inputs.shape)
+    regions, num_segments = segmenting.checked_segments(
+        segments, num_segments, inputs.shape
+    )
     if num_segments > _MOST_SEGMENTS:
         raise ValueError(
             f"`num_segments` (={num_segments}) must be at most {_MOST_SEGMENTS}, for "
@@ -145,7 +147,9 @@ def shapley_sampling(
       2022.
     """
     baselines = perturbing.checked_baselines(inputs, targets, baselines)
-    regions = segmenting.checked_segments(segments, num_segments, inputs.shape)
+    regions, num_segments = segmenting.checked_segments(
+        segments, num_segments, inputs.shape
+    )
     num_samples = checking.checked_count("num_samples", num_samples)
     keys = ops.example_keys(key, inputs.shape[0])
     ranks = _ranks(keys, num_segments, num_samples)

@@ -82,7 +82,9 @@ def lime(
       choice of few features. The authors' code takes the square root of π.
     """
     baselines = perturbing.checked_baselines(inputs, targets, baselines)
-    regions = segmenting.checked_segments(segments, num_segments, inputs.shape)
+    regions, num_segments = segmenting.checked_segments(
+        segments, num_segments, inputs.shape
+    )
     _check_at_least("num_samples", num_samples, num_segments + 1, "`num_segments` + 1")
     perturbing.check_number("kernel_width", kernel_width, lambda w: w > 0, "be above 0")
     perturbing.check_number("ridge", ridge, lambda r: r >= 0, "be at least 0")
@@ -180,7 +182,9 @@ def kernel_shap(
       KernelSHAP", AISTATS 2021.
     """
     baselines = perturbing.checked_baselines(inputs, targets, baselines)
-    regions = segmenting.checked_segments(segments, num_segments, inputs.shape)
+    regions, num_segments = segmenting.checked_segments(
+        segments, num_segments, inputs.shape
+    )
     fewest = 2 * num_segments
     if num_segments < 4:
         fewest = 2**num_segments - 2
