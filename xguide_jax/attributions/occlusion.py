@@ -29,9 +29,9 @@ def occlusion(
     and each writes its whole fall on every feature it covers.
 
     1 + N forwards of the batch, N = Π (⌈(size − window) / stride⌉ + 1), and no gradient
-    of the network. Memory grows with `chunk_size` and compile time with
-    N / `chunk_size`, with the exceptions named at `ops.barriered_sum`. Differentiable
-    in the inputs, the baselines and the parameters.
+    of the network, in the memory of `chunk_size` of them. On a CPU compile time grows
+    with the number of chunks; that and two exceptions are told at `ops.barriered_sum`.
+    Differentiable in the inputs, the baselines and the parameters.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C].

@@ -37,10 +37,11 @@ def rise(
 
     Mask n of example i depends on the key, i and n alone: more masks extend the
     sequence, and a key array [B] makes an example independent of its batch.
-    `num_masks` forwards of the batch and no gradient of the network. Memory grows with
-    `chunk_size` and compile time with `num_masks / chunk_size`, with the exceptions
-    named at `ops.barriered_sum`. Differentiable in the inputs, the baselines and the
-    parameters; the masks are constant.
+    `num_masks` forwards of the batch and no gradient of the network, in the memory of
+    `chunk_size` of them beside the cells of all masks. On a CPU compile time grows with
+    the number of chunks; that and two exceptions are told at `ops.barriered_sum`.
+    Differentiable in the inputs, the baselines and the parameters; the masks are
+    constant.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C].

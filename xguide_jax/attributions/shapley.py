@@ -37,9 +37,10 @@ def shapley_values(
     j. A segment's value is shared out evenly over its features; the map adds up to
     f(x) − f(b), up to rounding, where every feature belongs to a segment.
 
-    2^S forwards of the batch and no gradient of the network. Memory grows with
-    `chunk_size` and compile time with 2^S / `chunk_size`, with the exceptions named at
-    `ops.barriered_sum`. Differentiable in the inputs, the baselines and the parameters.
+    2^S forwards of the batch and no gradient of the network, in the memory of
+    `chunk_size` of them. On a CPU compile time grows with the number of chunks; that
+    and two exceptions are told at `ops.barriered_sum`. Differentiable in the inputs,
+    the baselines and the parameters.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C].
@@ -112,10 +113,11 @@ def shapley_sampling(
 
     Permutation p of example i depends on the key, i and p alone: more samples extend
     the sequence, and a key array [B] makes an example independent of its batch.
-    2 + P (S − 1) forwards of the batch and no gradient of the network. Memory grows
-    with `chunk_size` and compile time with the forwards divided by it, with the
-    exceptions named at `ops.barriered_sum`. Differentiable in the inputs, the baselines
-    and the parameters.
+
+    2 + P (S − 1) forwards of the batch and no gradient of the network, in the memory of
+    `chunk_size` of them beside all permutations. On a CPU compile time grows with the
+    number of chunks; that and two exceptions are told at `ops.barriered_sum`.
+    Differentiable in the inputs, the baselines and the parameters.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C].

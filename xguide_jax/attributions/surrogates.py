@@ -45,10 +45,12 @@ def lime(
 
     Sample n of example i depends on the key, i and n alone: more samples extend the
     sequence, and a key array [B] makes an example independent of its batch.
-    `num_samples` forwards of the batch and no gradient of the network. Memory grows
-    with `chunk_size` and compile time with `num_samples / chunk_size`, with the
-    exceptions named at `ops.barriered_sum`. Differentiable in the inputs, the baselines
-    and the parameters: the fit is linear in the scores.
+
+    `num_samples` forwards of the batch and no gradient of the network, in the memory of
+    `chunk_size` of them beside all coalitions. On a CPU compile time grows with the
+    number of chunks; that and two exceptions are told at `ops.barriered_sum`.
+    Differentiable in the inputs, the baselines and the parameters: the fit is linear in
+    the scores.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C].
@@ -151,9 +153,10 @@ def kernel_shap(
     independent of its batch.
 
     2 + min(`num_samples`, 2^S − 2) forwards of the batch and no gradient of the
-    network. Memory grows with `chunk_size` and compile time with the forwards divided
-    by it, with the exceptions named at `ops.barriered_sum`. Differentiable in the
-    inputs, the baselines and the parameters: the fit is linear in the scores.
+    network, in the memory of `chunk_size` of them beside all coalitions. On a CPU
+    compile time grows with the number of chunks; that and two exceptions are told at
+    `ops.barriered_sum`. Differentiable in the inputs, the baselines and the parameters:
+    the fit is linear in the scores.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C].

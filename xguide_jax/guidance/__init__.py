@@ -38,18 +38,9 @@ from xguide_jax.guidance.region_consistency import (
     replaced_background_loss,
 )
 from xguide_jax.guidance.region_contrast import region_contrastive
-from xguide_jax.guidance.region_fills import (
-    RegionFill,
-    other_backgrounds,
-    region_fill,
-)
+from xguide_jax.guidance.region_fills import RegionFill, other_backgrounds, region_fill
 from xguide_jax.guidance.right_reasons import right_for_right_reasons
-from xguide_jax.guidance.robust_guided import (
-    gradia,
-    haics,
-    res_gaussian,
-    res_learned,
-)
+from xguide_jax.guidance.robust_guided import gradia, haics, res_gaussian, res_learned
 from xguide_jax.guidance.saliency_guided import saliency_guided
 
 __all__ = (
