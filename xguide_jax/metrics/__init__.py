@@ -5,6 +5,13 @@ fractions. It never reduces over the batch. Where it is undefined it is NaN, nev
 plausible 0 or 1, so that a report can count what it leaves out.
 """
 
+from xguide_jax.metrics.attacks import (
+    correct_under,
+    fgsm,
+    gaussian_noise,
+    pgd_l2,
+    pgd_linf,
+)
 from xguide_jax.metrics.faithfulness import (
     area_under_curve,
     insertion_curve,
@@ -12,27 +19,80 @@ from xguide_jax.metrics.faithfulness import (
 )
 from xguide_jax.metrics.groups import (
     bias_amplification_attribute_to_task,
+    bias_amplification_task_to_attribute,
     group_accuracy,
+    group_mean,
     group_undefined,
     worst_group,
 )
 from xguide_jax.metrics.localisation import (
+    average_precision,
     energy_pointing_game,
+    pointing_game,
+    relevance_mass_accuracy,
+    relevance_rank_accuracy,
+)
+from xguide_jax.metrics.overlap import (
     explanation_precision_recall,
     iou,
-    pointing_game,
+)
+from xguide_jax.metrics.parity import (
+    GroupGap,
+    demographic_parity_gap,
+    equalised_odds_gap,
+)
+from xguide_jax.metrics.patterns import (
+    cosine_similarity,
+    rank_correlation,
+    structural_similarity,
+    top_k_intersection,
+)
+from xguide_jax.metrics.randomisation import (
+    cascading_randomisation,
+    independent_randomisation,
+    random_logit,
+    randomise_parameters,
+    shuffle_parameters,
+)
+from xguide_jax.metrics.robustness import (
+    local_lipschitz,
+    max_sensitivity,
 )
 
 __all__ = (
+    "GroupGap",
     "area_under_curve",
+    "average_precision",
     "bias_amplification_attribute_to_task",
+    "bias_amplification_task_to_attribute",
+    "cascading_randomisation",
+    "correct_under",
+    "cosine_similarity",
+    "demographic_parity_gap",
     "energy_pointing_game",
+    "equalised_odds_gap",
     "explanation_precision_recall",
+    "fgsm",
+    "gaussian_noise",
     "group_accuracy",
+    "group_mean",
     "group_undefined",
+    "independent_randomisation",
     "insertion_curve",
     "iou",
+    "local_lipschitz",
+    "max_sensitivity",
+    "pgd_l2",
+    "pgd_linf",
     "pointing_game",
+    "random_logit",
+    "randomise_parameters",
+    "rank_correlation",
+    "relevance_mass_accuracy",
+    "relevance_rank_accuracy",
     "removal_curve",
+    "shuffle_parameters",
+    "structural_similarity",
+    "top_k_intersection",
     "worst_group",
 )

@@ -1,7 +1,7 @@
-"""Accuracy by group, and how far predictions amplify a bias of the data.
+"""Means by group, and how far predictions amplify a bias of the data.
 
 Groups and attributes are used for evaluation only. Everything here runs on the host,
-over a whole evaluation set rather than a batch.
+over a whole evaluation set rather than a batch. How far groups are apart: `parity`.
 """
 
 import functools
@@ -35,11 +35,37 @@ def group_accuracy(
         row is named).
       AssertionError: if the shapes differ or are not rank 1, or groups are not int.
     """
-    hit, group = _checked(correct, groups, num_groups)
-    defined = ~np.isnan(hit)
+    return group_mean(correct, groups, num_groups=num_groups)
+
+
+def group_mean(
+    values: Array, groups: Array, *, num_groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of a metric within each group, over the rows where it is defined.
+
+    Of the energy pointing game it is the energy by group, of a removal curve's area the
+    faithfulness by group. Undefined rows as for `group_accuracy`.
+
+    Args:
+      values: bool or float [N], one value an example; NaN where undefined.
+      groups: int [N], the group of each example, in [0, num_groups).
+      num_groups: G, at least 1.
+
+    Returns:
+      float64 [G], NaN for a group without a defined row; int64 [G], the examples a
+      group, undefined ones too.
+
+    Raises:
+      ValueError: if `num_groups` is below 1, or a group is out of range (the first such
+        row is named).
+      AssertionError: if the shapes differ or are not rank 1, or groups are not int.
+    """
+    numbers, group = _checked(values, groups, num_groups)
+    defined = ~np.isnan(numbers)
     total = functools.partial(np.bincount, minlength=num_groups)
-    hits, count = total(group[defined], weights=hit[defined]), total(group[defined])
-    return np.where(count > 0, hits / np.maximum(count, 1), np.nan), total(group)
+    sums = total(group[defined], weights=numbers[defined])
+    count = total(group[defined])
+    return np.where(count > 0, sums / np.maximum(count, 1), np.nan), total(group)
 
 
 def group_undefined(correct: Array, groups: Array, *, num_groups: int) -> np.ndarray:
@@ -95,8 +121,8 @@ def bias_amplification_attribute_to_task(
 
     The mean over pairs (a, t) of y_at (P(T̂_t = 1 | A_a = 1) − P(T_t = 1 | A_a = 1)),
     y_at = sign(P(A_a = 1, T_t = 1) − P(A_a = 1) P(T_t = 1)): above 0 if predictions
-    follow the attribute more than the labels do. Swap the roles of tasks and attributes
-    for the other direction. Counts are whole numbers, so independence gives y_at = 0.
+    follow the attribute more than the labels do. Counts are whole numbers, so
+    independence gives y_at = 0.
 
     Args:
       predicted_tasks: bool or int [N, T] of 0 and 1.
@@ -116,9 +142,51 @@ def bias_amplification_attribute_to_task(
     chex.assert_rank([predicted_tasks, tasks, attributes], 2)
     chex.assert_equal_shape([predicted_tasks, tasks])
     chex.assert_equal_shape_prefix([tasks, attributes], 1)
-    predicted = _counts(predicted_tasks, name="predicted_tasks")
-    labels = _counts(tasks, name="tasks")
-    present = _counts(attributes, name="attributes")
+    return _amplification(
+        _counts(predicted_tasks, name="predicted_tasks"),
+        _counts(tasks, name="tasks"),
+        _counts(attributes, name="attributes"),
+    )
+
+
+def bias_amplification_task_to_attribute(
+    predicted_attributes: Array, attributes: Array, tasks: Array
+) -> float:
+    """Directional bias amplification from tasks to attributes.
+
+    The mean over pairs (a, t) of y_at (P(Â_a = 1 | T_t = 1) − P(A_a = 1 | T_t = 1)),
+    y_at as for the other direction: above 0 if a network that predicts the attribute
+    follows the task more than the labels do.
+
+    Args:
+      predicted_attributes: bool or int [N, A] of 0 and 1.
+      attributes: bool or int [N, A] of 0 and 1, the labels.
+      tasks: bool or int [N, T] of 0 and 1.
+
+    Returns:
+      the mean in [−1, 1], over the tasks that occur; NaN if none does.
+
+    Raises:
+      ValueError: if an argument holds anything but 0 and 1.
+      AssertionError: if the shapes do not fit.
+
+    Source: BiasAmp_{T→A}, Wang, Russakovsky, "Directional Bias Amplification", ICML
+      2021; the public code, as above.
+    """
+    chex.assert_rank([predicted_attributes, attributes, tasks], 2)
+    chex.assert_equal_shape([predicted_attributes, attributes])
+    chex.assert_equal_shape_prefix([attributes, tasks], 1)
+    return _amplification(
+        _counts(predicted_attributes, name="predicted_attributes"),
+        _counts(attributes, name="attributes"),
+        _counts(tasks, name="tasks"),
+    )
+
+
+def _amplification(
+    predicted: np.ndarray, labels: np.ndarray, present: np.ndarray
+) -> float:
+    """How much more predictions than labels go along with what is present."""
     occurrences = present.sum(axis=0)[:, None]
     together = present.T @ labels
     sign = np.sign(len(labels) * together - occurrences * labels.sum(axis=0))
