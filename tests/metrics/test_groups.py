@@ -158,3 +158,33 @@ def test_only_zeros_and_ones_are_counted():
             amplification(*arguments)
     with pytest.raises(AssertionError, match="shape"):
         amplification(flags, flags[:2], flags)
+
+
+def test_the_mean_of_a_metric_by_group():
+    energy = np.array([0.5, 0.25, np.nan, 1.0])
+    mean, count = metrics.group_mean(energy, np.array([1, 1, 2, 1]), num_groups=4)
+    np.testing.assert_allclose(mean, [np.nan, 1.75 / 3, np.nan, np.nan])
+    np.testing.assert_array_equal(count, [0, 3, 1, 0])
+
+
+def test_amplification_from_the_task_to_the_attribute():
+    backwards = metrics.bias_amplification_task_to_attribute
+    # The attribute is in 3 of the 4 with the task, and in 1 of the 4 without.
+    tasks = np.array([[1]] * 4 + [[0]] * 4)
+    attributes = np.array([1, 1, 1, 0, 1, 0, 0, 0])[:, None]
+    assert backwards(tasks, attributes, tasks) == 0.25  # 4/4 - 3/4
+    assert backwards(1 - tasks, attributes, tasks) == -0.75
+    assert backwards(attributes, attributes, tasks) == 0
+    assert np.isnan(backwards(attributes, attributes, 0 * tasks))
+    rng = np.random.default_rng(3)
+    predicted, first = rng.integers(2, size=(2, 40, 3))
+    second = rng.integers(2, size=(40, 2))
+    assert backwards(predicted, first, second) == amplification(
+        predicted, first, second
+    )
+    with pytest.raises(ValueError, match="`predicted_attributes` must hold 0 and 1"):
+        backwards(2 * tasks, attributes, tasks)
+    with pytest.raises(AssertionError, match="shape"):
+        backwards(tasks[:3], attributes, tasks)
+    with pytest.raises(AssertionError, match="shape"):
+        backwards(tasks, attributes, tasks[:3])

@@ -43,12 +43,15 @@ def count_below(cells: Array, maps: Array, valid: Array) -> tuple[Array, Array]:
     size = len(maps)
     flat = jnp.where(valid, maps, jnp.inf).reshape(size, -1)
     ordered, cells_flat = jnp.sort(flat, axis=-1), cells.reshape(size, -1)
-    num_valid = jnp.sum(valid.reshape(size, -1), axis=-1, keepdims=True)
+    num_valid = jnp.sum(
+        valid.reshape(size, -1), axis=-1, keepdims=True, dtype=jnp.int32
+    )
     counts = []
     for side in ("left", "right"):
         search = jax.vmap(lambda row, at, side=side: jnp.searchsorted(row, at, side))
         # The cells that do not count stand at the end, as infinity.
-        found = jnp.minimum(search(ordered, cells_flat), num_valid)
+        found = search(ordered, cells_flat).astype(jnp.int32)
+        found = jnp.minimum(found, num_valid)
         counts.append(found.reshape(cells.shape))
     return counts[0], counts[1]
 

@@ -186,7 +186,7 @@ def _paired(
     chex.assert_equal_shape([first, second])
     chex.assert_axis_dimension_gt(first, 1, 0)
     first, second = ops.at_least_float32(first), ops.at_least_float32(second)
-    dtype = jnp.promote_types(first.dtype, second.dtype)
+    dtype = max(first.dtype, second.dtype, key=lambda dtype: dtype.itemsize)
     return first.astype(dtype), second.astype(dtype), masking.valid_cells(first, where)
 
 
