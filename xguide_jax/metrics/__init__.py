@@ -32,10 +32,7 @@ from xguide_jax.metrics.localisation import (
     relevance_mass_accuracy,
     relevance_rank_accuracy,
 )
-from xguide_jax.metrics.overlap import (
-    explanation_precision_recall,
-    iou,
-)
+from xguide_jax.metrics.overlap import explanation_precision_recall, iou
 from xguide_jax.metrics.parity import (
     GroupGap,
     demographic_parity_gap,
@@ -54,10 +51,7 @@ from xguide_jax.metrics.randomisation import (
     randomise_parameters,
     shuffle_parameters,
 )
-from xguide_jax.metrics.robustness import (
-    local_lipschitz,
-    max_sensitivity,
-)
+from xguide_jax.metrics.robustness import local_lipschitz, max_sensitivity
 
 __all__ = (
     "GroupGap",
