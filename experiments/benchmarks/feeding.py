@@ -22,7 +22,7 @@ import optax
 
 from experiments import benchmarks
 from experiments.running import feeding, loop
-from experiments.saliency_guided_images import experiment
+from experiments.saliency_guided_images import experiment, terms
 from xguide_jax import attributions, data, models, training
 from xguide_jax.types import TrainState
 
@@ -47,7 +47,7 @@ def main() -> None:
     benchmarks.answer_help(__doc__)
     config = experiment.Config()
     dataset = data.digits()
-    terms = experiment.terms_of(
+    guided = terms.terms_of(
         "signed",
         mask_fraction=config.mask_fraction,
         score_fn=attributions.target_log_probability,
@@ -63,13 +63,13 @@ def main() -> None:
         jax.random.key(0),
         problem.params,
         problem.model_state,
-        terms,
+        guided,
         problem.optimizer,
         problem.batch_at(0),
     )
     step = training.data_parallel(
         training.make_train_step(
-            problem.apply_fn, terms, problem.optimizer, axis_name="batch"
+            problem.apply_fn, guided, problem.optimizer, axis_name="batch"
         )
     )
     resident = jax.device_put(problem.batch_at(0))

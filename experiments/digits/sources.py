@@ -10,13 +10,21 @@ from xguide_jax import data
 
 
 @dataclasses.dataclass(frozen=True)
-class DigitsConfig(flags.RunConfig):
+class SourceConfig(flags.ExplainingConfig):
+    """Flags of the experiments on a data set that has a name."""
+
+    dataset: str = "digits"
+    """Which data set."""
+    data_dir: pathlib.Path | None = None
+    """Folder of data sets; $XGUIDE_DATA if left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DigitsConfig(SourceConfig):
     """Flags of the experiments on textured digits."""
 
     dataset: Literal["digits", "mnist10k"] = "digits"
     """digits: 5,000 inside a package; mnist10k: a file in --data-dir."""
-    data_dir: pathlib.Path | None = None
-    """Folder of data sets; $XGUIDE_DATA if left out."""
 
 
 def load(name: str, folder: pathlib.Path | None) -> data.Dataset:

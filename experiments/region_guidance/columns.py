@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.digits import measures, textured
+from experiments.digits import explaining, textured
 from experiments.region_guidance import terms
 from experiments.region_guidance.measuring import Measured
-from experiments.running import report, results
+from experiments.running import report, results, undefined
 from xguide_jax import evaluation
 
 Found = Mapping[str, Sequence[results.Result[Measured]]]
@@ -113,7 +113,7 @@ def _at(kind: str, explainer: str) -> Callable[[Measured], evaluation.Summary]:
 
 
 LOCALISED = {"EPG": "box", "EPG on strokes": "strokes", "IoU": "iou"}
-_JUDGE = measures.EXPLAINERS[-1]
+_JUDGE = explaining.EXPLAINERS[-1]
 
 
 def _of(kind: str, explainer: str, part: str) -> Callable[[Measured], Any]:
@@ -186,3 +186,21 @@ def price(warmup: float | None) -> list[report.Column]:
         ),
         report.speed(),
     ]
+
+
+def undefined_counts(found: Found) -> dict[str, int]:
+    """How often an image has no prediction, or a map no number.
+
+    Args:
+      found: results of all arms.
+
+    Returns:
+      {'arm: what is lacking': count}.
+    """
+    none = {"images without a prediction": lambda m: m.accuracies.num_undefined}
+    maps = {
+        f"maps without {text} by {long}": _of(kind, name, "num_undefined")
+        for text, kind in LOCALISED.items()
+        for name, long in LONG.items()
+    }
+    return undefined.counts(found, {**none, **maps})

@@ -38,7 +38,6 @@ class Config(sources.DigitsConfig):
     save_every: int = 150
     # Every term and, but for the published form of one, its own random boxes.
     arms: tuple[str, ...] = ("unguided", *pilot.CHOSEN, *terms.LIMITS)
-    """Which arms to train, in this order."""
     rho: float = textured.CORRELATION
     """How often texture and class agree in training and validation."""
     warmup: float | None = None
@@ -48,10 +47,6 @@ class Config(sources.DigitsConfig):
     """Pixels a side; images are made with 48."""
     learning_rate: float = 0.05
     """Of Muon, for the convolutions; Adam has 0.003 for the rest."""
-    num_evaluated: int = 256
-    """Test images that are explained."""
-    num_points: int = 16
-    """Points of integrated gradients."""
 
 
 def check(config: Config) -> None:
@@ -66,9 +61,8 @@ def check(config: Config) -> None:
     """
     sources.check_folder(config.dataset, config.data_dir)
     flags.check_fractions(config, "rho", "warmup")
-    flags.check_rate(config)
-    # A half of them is explained of the validation part.
-    flags.check_at_least(config, num_evaluated=2, num_points=1)
+    # Half as many validation images are explained as test images.
+    flags.check_explaining(config, least_evaluated=2)
     if config.image_size < 4 or config.image_size % 4:
         raise ValueError(
             f"`image_size` (={config.image_size}) must be a positive multiple of 4, by "
@@ -104,18 +98,12 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
         if arm.term == "blanked":
             parts = textured.Parts(*(textured.blanked(part) for part in parts))
         train = textured.annotated(parts.train, arm.annotation or "boxes", seed=seed)
-        flags.check_available(
-            "num_evaluated",
-            config.num_evaluated,
-            available=len(parts.balanced.labels),
-            what="test images",
-        )
+        available = len(parts.balanced.labels)
+        flags.check_num_evaluated(config.num_evaluated, available=available)
+        batches = feeding.batches_of(train, batch_size=config.batch_size, seed=seed)
+        muon = optimizers.muon(config.learning_rate, num_steps=config.num_steps)
         problem = loop.linen_problem(
-            network,
-            train.inputs,
-            seed=seed,
-            batch_at=feeding.batches_of(train, batch_size=config.batch_size, seed=seed),
-            optimizer=optimizers.muon(config.learning_rate, num_steps=config.num_steps),
+            network, train.inputs, seed=seed, batch_at=batches, optimizer=muon
         )
         guided = terms.terms_of(arm, warmup=config.warmup, num_steps=config.num_steps)
         return loop.Trial(problem, guided, lambda state: measure(state, parts, seed))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.digits import measures, textured
+from experiments.digits import accuracy, explaining, localising, showing, textured
 from experiments.running import predicting
 from xguide_jax import data, evaluation
 from xguide_jax.types import ApplyFn, TrainState
@@ -22,11 +22,11 @@ class Measured(NamedTuple):
       shown: what the figures show.
     """
 
-    accuracies: measures.Accuracies
-    covered: measures.Covered
+    accuracies: accuracy.Accuracies
+    covered: accuracy.Covered
     bias_amplification: float
-    localisation: dict[str, measures.Localisation]
-    shown: measures.Shown
+    localisation: dict[str, localising.Localisation]
+    shown: showing.Shown
 
 
 def make_measurement(
@@ -44,7 +44,7 @@ def make_measurement(
       `(state, parts, seed) -> Measured`.
     """
     logits = predicting.make_predict(apply_fn)
-    explain = measures.make_explain(
+    explain = explaining.make_explain(
         apply_fn, num_evaluated=num_evaluated, num_points=num_points
     )
 
@@ -52,18 +52,18 @@ def make_measurement(
         predict = lambda x: evaluation.top_class(logits(state, x))
         few = data.take(parts.balanced, np.arange(num_evaluated))
         held_out = data.take(parts.validation, np.arange(num_evaluated // 2))
-        maps, tuning = measures.explain_both(explain, state, few, held_out)
+        maps, tuning = explaining.explain_both(explain, state, few, held_out)
         return Measured(
-            accuracies=measures.accuracies(predict, parts),
-            covered=measures.covered(predict, parts, seed),
-            bias_amplification=measures.bias_amplification(
+            accuracies=accuracy.accuracies(predict, parts),
+            covered=accuracy.covered(predict, parts, seed),
+            bias_amplification=accuracy.bias_amplification(
                 predict, parts.in_distribution
             ),
             localisation={
-                name: measures.localisation(maps[name], few, (tuning[name], held_out))
-                for name in measures.EXPLAINERS
+                name: localising.localisation(maps[name], few, (tuning[name], held_out))
+                for name in explaining.EXPLAINERS
             },
-            shown=measures.shown(few, few.annotations["region"], maps),
+            shown=showing.shown(few, few.annotations["region"], maps),
         )
 
     return measure

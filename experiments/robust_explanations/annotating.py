@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.running import flags
 from xguide_jax import data
 
 # Arguments of `data.corrupt_masks`, in pixels of 48, and a probability.
@@ -26,6 +27,30 @@ def check_noise(name: str) -> None:
     """
     if name not in (*NOISE, OTHER):
         raise ValueError(f"annotation {name!r} is none of {[*NOISE, OTHER]}.")
+
+
+def number_in_batch(share: float, batch_size: int, num_annotated: int) -> int:
+    """How many images of a batch are drawn from the annotated ones.
+
+    Args:
+      share: the part of the batch that is asked for.
+      batch_size: images a batch.
+      num_annotated: images that are annotated.
+
+    Returns:
+      share * batch_size, to the nearest.
+
+    Raises:
+      ValueError: if that is none or all of the batch, or more than are annotated.
+    """
+    count = round(share * batch_size)
+    if not 1 <= count <= min(batch_size - 1, num_annotated):
+        raise ValueError(
+            f"`annotated_share` (={share}) is {count} of `batch_size` (={batch_size}) "
+            "images; it must leave others, and be between 1 and `num_annotated` "
+            f"(={num_annotated})."
+        )
+    return count
 
 
 def true_masks(dataset: data.Dataset) -> np.ndarray:
@@ -57,7 +82,13 @@ def annotate(
     Returns:
       The images with 'annotations' (1 where marked, -1 elsewhere, 0 on images without a
       mask); int [count], the images that were given.
+
+    Raises:
+      RefusedError: if `count` is more than there are.
     """
+    flags.check_available(
+        "num_annotated", count, available=len(train.labels), what="training images"
+    )
     rng = data.generator(data.Stream.ANNOTATOR, seed)
     given = np.sort(rng.permutation(len(train.labels))[:count])
     masks = true_masks(data.take(train, given))

@@ -33,8 +33,8 @@ class Config(sources.DigitsConfig):
     batch_size: int = 32
     log_every: int = 50
     save_every: int = 200
+    learning_rate: float = 3e-3
     arms: tuple[str, ...] = terms.ARMS
-    """Which arms to train, in this order."""
     num_annotated: int = 100
     """Training images that carry a mask."""
     annotated_share: float = 0.25
@@ -42,12 +42,6 @@ class Config(sources.DigitsConfig):
     explained: Literal["logit", "centred_logit"] = "logit"
     """What Grad-CAM explains, in training and in the test; published: the logit. Of two
     classes the centred maps of one are those of the other with all signs turned."""
-    learning_rate: float = 3e-3
-    """Of Adam."""
-    num_evaluated: int = 256
-    """Test images that are explained."""
-    num_points: int = 16
-    """Points of integrated gradients."""
 
 
 def check(config: Config) -> None:
@@ -61,34 +55,12 @@ def check(config: Config) -> None:
     """
     sources.check_folder(config.dataset, config.data_dir)
     flags.check_fractions(config, "annotated_share")
-    flags.check_rate(config)
-    # A half of them is explained of the validation part.
-    flags.check_at_least(config, num_annotated=1, num_evaluated=2, num_points=1)
-    annotated_in_batch(config.annotated_share, config.batch_size, config.num_annotated)
-
-
-def annotated_in_batch(share: float, batch_size: int, num_annotated: int) -> int:
-    """How many images of a batch are drawn from the annotated ones.
-
-    Args:
-      share: the part of the batch that is asked for.
-      batch_size: images a batch.
-      num_annotated: images that are annotated.
-
-    Returns:
-      share * batch_size, to the nearest.
-
-    Raises:
-      ValueError: if that is none or all of the batch, or more than are annotated.
-    """
-    count = round(share * batch_size)
-    if not 1 <= count <= min(batch_size - 1, num_annotated):
-        raise ValueError(
-            f"`annotated_share` (={share}) is {count} of `batch_size` (={batch_size}) "
-            "images; it must leave others, and be between 1 and `num_annotated` "
-            f"(={num_annotated})."
-        )
-    return count
+    flags.check_at_least(config, num_annotated=1)
+    # Half as many validation images are explained as test images.
+    flags.check_explaining(config, least_evaluated=2)
+    annotating.number_in_batch(
+        config.annotated_share, config.batch_size, config.num_annotated
+    )
 
 
 def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
@@ -108,42 +80,24 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
         num_points=config.num_points,
         score_fn=terms.SCORES[config.explained],
     )
-    num_given = annotated_in_batch(
+    share = annotating.number_in_batch(
         config.annotated_share, config.batch_size, config.num_annotated
     )
 
     def trial(arm: arms.Arm, seed: int) -> loop.Trial[measuring.Measured]:
         parts = textured.make_parts(source, rho=textured.CORRELATION, seed=seed)
-        flags.check_available(
-            "num_evaluated",
-            config.num_evaluated,
-            available=len(parts.balanced.labels),
-            what="test images",
-        )
-        flags.check_available(
-            "num_annotated",
-            config.num_annotated,
-            available=len(parts.train.labels),
-            what="training images",
-        )
+        available = len(parts.balanced.labels)
+        flags.check_num_evaluated(config.num_evaluated, available=available)
+        noise = arm.annotation or "none"
         train, given = annotating.annotate(
-            parts.train,
-            arm.annotation or "none",
-            count=config.num_annotated,
-            seed=seed,
+            parts.train, noise, count=config.num_annotated, seed=seed
         )
+        batches = feeding.batches_with_a_share(
+            train, given, num_chosen=share, batch_size=config.batch_size, seed=seed
+        )
+        adam = optax.adam(config.learning_rate)
         problem = loop.linen_problem(
-            network,
-            train.inputs,
-            seed=seed,
-            batch_at=feeding.batches_with_a_share(
-                train,
-                given,
-                num_chosen=num_given,
-                batch_size=config.batch_size,
-                seed=seed,
-            ),
-            optimizer=optax.adam(config.learning_rate),
+            network, train.inputs, seed=seed, batch_at=batches, optimizer=adam
         )
         guided = terms.terms_of(arm, config.explained)
         return loop.Trial(problem, guided, lambda state: measure(state, parts))

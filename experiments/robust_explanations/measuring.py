@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.digits import measures, textured
+from experiments.digits import accuracy, explaining, showing, textured
 from experiments.robust_explanations import annotating
 from experiments.running import predicting
 from xguide_jax import data, evaluation, metrics, ops
@@ -57,10 +57,10 @@ class Measured(NamedTuple):
       shown: what the figures show.
     """
 
-    accuracies: measures.Accuracies
+    accuracies: accuracy.Accuracies
     agreement: Agreement
     validation_iou: float
-    shown: measures.Shown
+    shown: showing.Shown
 
 
 def make_measurement(
@@ -78,14 +78,14 @@ def make_measurement(
       `(state, parts) -> Measured`.
     """
     logits = predicting.make_predict(apply_fn)
-    explain = measures.make_explain(
+    explain = explaining.make_explain(
         apply_fn, num_evaluated=num_evaluated, num_points=num_points, score_fn=score_fn
     )
 
     def measure(state: TrainState, parts: textured.Parts) -> Measured:
         few = data.take(parts.balanced, np.arange(num_evaluated))
         held_out = data.take(parts.validation, np.arange(num_evaluated // 2))
-        maps, tuning = measures.explain_both(explain, state, few, held_out)
+        maps, tuning = explaining.explain_both(explain, state, few, held_out)
         mask = jnp.asarray(annotating.true_masks(few))
         cam = between_extremes(maps["grad_cam"], mask)
         integrated = metrics.energy_pointing_game(maps["integrated_gradients"], mask)
@@ -93,7 +93,7 @@ def make_measurement(
         scaled = between_extremes(tuning["grad_cam"], mask_held_out)
         held_out_iou = agreement(scaled, mask_held_out)["iou"]
         return Measured(
-            accuracies=measures.accuracies(
+            accuracies=accuracy.accuracies(
                 lambda x: evaluation.top_class(logits(state, x)), parts
             ),
             agreement=Agreement(
@@ -101,7 +101,7 @@ def make_measurement(
                 **{name: _scored(v) for name, v in agreement(cam, mask).items()},
             ),
             validation_iou=evaluation.summarise(held_out_iou).mean,
-            shown=measures.shown(few, np.asarray(mask), {"grad_cam": cam}),
+            shown=showing.shown(few, np.asarray(mask), {"grad_cam": cam}),
         )
 
     return measure

@@ -34,7 +34,7 @@ def main(experiment: loop.Experiment[Any, Any]) -> None:
     try:
         loop.check(experiment, config)
         _prepare(config)
-        flags.chosen_devices(config)
+        flags.chosen_devices(config.num_devices)
     except ValueError as error:
         _refuse(name, error)
     try:

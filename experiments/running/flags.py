@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal
 
 import jax
 
@@ -42,7 +42,16 @@ class RunConfig:
     """Which arms to train, in this order."""
 
 
-Config = TypeVar("Config", bound=RunConfig)
+@dataclasses.dataclass(frozen=True)
+class ExplainingConfig(RunConfig):
+    """The flags of an experiment that explains test images by what it trained."""
+
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    num_evaluated: int = 256
+    """Test images that are explained."""
+    num_points: int = 16
+    """Points of integrated gradients."""
 
 
 class RefusedError(ValueError):
@@ -101,18 +110,20 @@ def check_fractions(config: RunConfig, *names: str) -> None:
             raise ValueError(f"`{name}` (={value}) must lie in [0, 1].")
 
 
-def check_rate(config: RunConfig) -> None:
-    """Refuses a `learning_rate` with which nothing is learned.
+def check_explaining(config: ExplainingConfig, *, least_evaluated: int) -> None:
+    """Refuses flags of `ExplainingConfig` with which nothing is learned or explained.
 
     Args:
       config: the flags.
+      least_evaluated: the least `num_evaluated`.
 
     Raises:
-      ValueError: if it is not positive and finite.
+      ValueError: naming the flag, its value and the rule.
     """
-    rate: float = getattr(config, "learning_rate")  # noqa: B009
+    rate = config.learning_rate
     if not 0 < rate < float("inf"):
         raise ValueError(f"`learning_rate` (={rate}) must be positive and finite.")
+    check_at_least(config, num_evaluated=least_evaluated, num_points=1)
 
 
 def check_available(name: str, asked: int, *, available: int, what: str) -> None:
@@ -133,11 +144,24 @@ def check_available(name: str, asked: int, *, available: int, what: str) -> None
         )
 
 
-def chosen_devices(config: RunConfig) -> list[jax.Device] | None:
+def check_num_evaluated(asked: int, *, available: int) -> None:
+    """`check_available` of the flag `num_evaluated`.
+
+    Args:
+      asked: its value.
+      available: how many test images there are.
+
+    Raises:
+      RefusedError: naming both numbers.
+    """
+    check_available("num_evaluated", asked, available=available, what="test images")
+
+
+def chosen_devices(num_devices: int | None) -> list[jax.Device] | None:
     """The devices that `--num-devices` asks for; None for all.
 
     Args:
-      config: the flags.
+      num_devices: the flag.
 
     Returns:
       The first `num_devices` of all hosts' devices.
@@ -145,11 +169,11 @@ def chosen_devices(config: RunConfig) -> list[jax.Device] | None:
     Raises:
       ValueError: if there are fewer.
     """
-    if config.num_devices is None:
+    if num_devices is None:
         return None
-    if not 1 <= config.num_devices <= jax.device_count():
+    if not 1 <= num_devices <= jax.device_count():
         raise ValueError(
-            f"`num_devices` (={config.num_devices}) must lie between 1 and the "
+            f"`num_devices` (={num_devices}) must lie between 1 and the "
             f"{jax.device_count()} there are."
         )
-    return jax.devices()[: config.num_devices]
+    return jax.devices()[:num_devices]

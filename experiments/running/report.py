@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from experiments.running import directory, records, results, tensorboard
+from experiments.running import directory, records, results, tensorboard, undefined
 from xguide_jax import files, reporting
 
 Rows = Sequence[Mapping[str, object]]
@@ -169,6 +169,8 @@ def findings(
 ) -> list[str]:
     """What came out, in a sentence: the best guided arm, and what it is worth.
 
+    Where guidance harms, that is said, and not that some guided arm is the highest.
+
     Args:
       found: results of all arms.
       what: is compared, in words.
@@ -185,18 +187,40 @@ def findings(
         return []
     score = lambda arm: _defined_mean(results.values(found[arm], get))
     best = max(guided, key=score)
-    differences = [
-        f"{results.versus(found, best, other, get, rows=rows)} against {other}"
+    against = {
+        other: results.versus(found, best, other, get, rows=rows)
         for other in (unguided, control_of(found, best))
         if other in found and other is not None
-    ]
+    }
     seeds = len(found[best])
     claim = "One seed: no claim." if seeds == 1 else f"Paired over {seeds} seeds."
-    return [
-        f"{what.capitalize()} is highest for {best} among the guided arms: "
-        f"{reporting.format_value(results.mean(found[best], get))}, "
-        f"{' and '.join(differences)}. {claim}"
-    ]
+    value = reporting.format_value(results.mean(found[best], get))
+    gain = results.difference(found[best], found[unguided], get, rows=rows).value
+    if gain < 0:
+        text = (
+            f"{sentence(what)}: no guided arm is above {unguided}; the nearest, "
+            f"{best}, is {-gain:.3f} below, at {value}"
+        )
+        if seeds == 1:
+            del against[unguided]
+    else:
+        text = f"{sentence(what)} is highest for {best} among the guided arms: {value}"
+    differences = [f"{number} against {other}" for other, number in against.items()]
+    if differences:
+        text += f", {' and '.join(differences)}"
+    return [f"{text}. {claim}"]
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its beginning; `str.capitalize` makes IoU 'iou'.
+
+    Args:
+      text: of any length.
+
+    Returns:
+      The text.
+    """
+    return text[:1].upper() + text[1:]
 
 
 def write(run: directory.Run, found: results.Results[Any], report: Report) -> None:
@@ -228,7 +252,7 @@ def write(run: directory.Run, found: results.Results[Any], report: Report) -> No
         tables=tables,
         figures={caption: pngs[name] for name, (caption, _) in figures.items()},
         config=directory.read_json(run.path / "config.json"),
-        undefined={**report.undefined, **_missing(plain)},
+        undefined={**report.undefined, **undefined.seeds_without(plain)},
     )
     texts = [f"{table.caption}\n\n{reporting.format_table(table)}" for table in tables]
     directory.write_bytes(run.path / "tables.md", "\n\n".join(texts).encode())
@@ -270,28 +294,3 @@ def _training_figure(
     return reporting.training_curves(
         series, steps=np.asarray(steps), labels=report.logged
     )
-
-
-def _missing(plain: Mapping[str, Sequence[Any]]) -> dict[str, int]:
-    """How many seeds of an arm have not one of its numbers."""
-    counts: dict[str, int] = {}
-    for arm, repeats in plain.items():
-        for repeat in repeats:
-            for place in _undefined_in(repeat["measured"]):
-                name = f"{arm}: {place}, seeds"
-                counts[name] = counts.get(name, 0) + 1
-    return counts
-
-
-def _undefined_in(plain: Any, place: str = "") -> list[str]:
-    """The places of the numbers that are NaN, with spaces between their parts."""
-    if isinstance(plain, float):
-        return [place] if np.isnan(plain) else []
-    parts = plain if isinstance(plain, Mapping) else {}
-    if isinstance(plain, list):
-        parts = dict(enumerate(plain))
-    return [
-        found
-        for name, part in parts.items()
-        for found in _undefined_in(part, f"{place} {name}".strip())
-    ]

@@ -15,24 +15,18 @@ Two arms and one seed take 2 minutes on 2 cores; the default is five arms.
 
 import dataclasses
 import functools
-import pathlib
-from typing import Any, Literal
+from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from experiments.digits import sources
 from experiments.running import arms, feeding, flags, loop, predicting
-from experiments.saliency_guided_images import measures, report
-from xguide_jax import attributions, data, guidance, models, ops
-from xguide_jax.types import ScoreFn, Terms, TrainState
-
-ARMS = ("unguided", "signed", "magnitude", "random", "k=0")
+from experiments.saliency_guided_images import explaining, measures, report, terms
+from xguide_jax import data, models
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(flags.RunConfig):
+class Config(sources.SourceConfig):
     """Flags of saliency-guided training on images."""
 
     dataset: Literal["digits", "mnist10k", "mnist", "fashion_mnist", "cifar10"] = (
@@ -40,22 +34,13 @@ class Config(flags.RunConfig):
     )
     """digits: 5,000 MNIST digits inside a package; mnist10k: a file in --data-dir; the
     others: tensorflow-datasets, which downloads them."""
-    data_dir: pathlib.Path | None = None
-    """Folder of data sets; $XGUIDE_DATA if left out."""
-    arms: tuple[str, ...] = ("unguided", "signed", "magnitude", "random", "k=0")
-    """Which arms to train, in this order."""
+    arms: tuple[str, ...] = terms.ARMS
     mask_fraction: float = 0.5
     """Fraction of pixels replaced, published: 0.5."""
-    learning_rate: float = 1e-3
-    """Of Adam."""
     flip: bool = False
     """Mirror training images at random; not for digits."""
     shift: int = 0
     """Move training images by up to so many pixels; 4 is usual for CIFAR-10."""
-    num_evaluated: int = 256
-    """Test images that are explained."""
-    num_points: int = 16
-    """Points of integrated gradients, samples of SmoothGrad."""
     num_draws: int = 5
     """Random orders a network is compared with."""
 
@@ -71,34 +56,8 @@ def check(config: Config) -> None:
     """
     sources.check_folder(config.dataset, config.data_dir)
     flags.check_fractions(config, "mask_fraction")
-    flags.check_rate(config)
-    flags.check_at_least(config, shift=0, num_evaluated=1, num_points=1, num_draws=1)
-
-
-def terms_of(arm: str, *, mask_fraction: float, score_fn: ScoreFn) -> Terms:
-    """The guidance of an arm.
-
-    Args:
-      arm: its term.
-      mask_fraction: of the pixels.
-      score_fn: what is explained.
-
-    Returns:
-      {name: term}; {} for the unguided arm.
-    """
-    if arm == "unguided":
-        return {}
-    ranks: dict[str, Any] = {
-        "magnitude": ops.magnitude_of_mean,
-        "random": ops.random_rank,
-    }
-    term = guidance.saliency_guided(
-        mask_fraction=0.0 if arm == "k=0" else mask_fraction,
-        fill=functools.partial(ops.uniform_range_fill, axes=(1, 2)),
-        score_fn=score_fn,
-        rank_fn=ranks.get(arm, ops.signed_channel_mean),
-    )
-    return {"sgt": term}
+    flags.check_at_least(config, shift=0, num_draws=1)
+    flags.check_explaining(config, least_evaluated=1)
 
 
 def trials(config: Config) -> loop.MakeTrial[measures.Measured]:
@@ -113,84 +72,58 @@ def trials(config: Config) -> loop.MakeTrial[measures.Measured]:
     dataset = sources.load(config.dataset, config.data_dir)
     data.validate(dataset)
     network = models.SaliencyGuidedCNN(num_classes=len(dataset.class_names))
+    protocol = explaining.protocol_of(
+        dataset,
+        num_points=config.num_points,
+        num_draws=config.num_draws,
+        batch_size=config.num_evaluated,
+    )
     apply_fn = models.linen_apply_fn(network)
-    # As published: log-probabilities on digits, logits on colour images.
-    grey = dataset.inputs.shape[-1] == 1
-    score_fn = (
-        attributions.target_log_probability if grey else attributions.target_logit
-    )
-    black, white = float(dataset.inputs.min()), float(dataset.inputs.max())
-    explain = measures.make_measurement(
-        apply_fn,
-        measures.Protocol(
-            score_fn=score_fn,
-            # Training filled with the uniform noise, never with black.
-            fills={
-                "uniform": functools.partial(ops.uniform_range_fill, axes=(1, 2)),
-                "black": functools.partial(ops.constant_fill, value=black),
-            },
-            baseline=black,
-            sigma=0.15 * (white - black),
-            num_points=config.num_points,
-            num_draws=config.num_draws,
-            batch_size=config.num_evaluated,
-        ),
-    )
-    accuracy = predicting.make_accuracy(
-        apply_fn, how=config.how, devices=flags.chosen_devices(config)
-    )
-    augment = functools.partial(
-        data.transform_together,
-        flip=config.flip,
-        pad_crop=config.shift,
-        pad_value=black,
+    devices = flags.chosen_devices(config.num_devices)
+    accuracy = predicting.make_accuracy(apply_fn, how=config.how, devices=devices)
+    measure = measures.make_measurement(apply_fn, protocol, accuracy)
+    augment = augmentation(
+        flip=config.flip, shift=config.shift, pad_value=protocol.baseline
     )
 
     def trial(arm: arms.Arm, seed: int) -> loop.Trial[measures.Measured]:
         train, validation, test = data.split(
             dataset, seed=seed, fractions=(0.7, 0.1, 0.2)
         )
-        flags.check_available(
-            "num_evaluated",
-            config.num_evaluated,
-            available=len(test.labels),
-            what="test images",
+        flags.check_num_evaluated(config.num_evaluated, available=len(test.labels))
+        batches = feeding.batches_of(
+            train, batch_size=config.batch_size, seed=seed, augment=augment
         )
-
-        def measure(state: TrainState) -> measures.Measured:
-            inputs = jnp.asarray(test.inputs[: config.num_evaluated])
-            labels = jnp.asarray(test.labels[: config.num_evaluated])
-            completeness, removal, maps = explain(
-                state, inputs, labels, jax.random.key(seed)
-            )
-            count = len(next(iter(maps.values())))
-            words = [dataset.class_names[label] for label in test.labels[:count]]
-            return measures.Measured(
-                test_accuracy=accuracy(state, test),
-                validation_accuracy=accuracy(state, validation),
-                completeness=completeness,
-                removal=removal,
-                shown=measures.Shown(test.inputs[:count], words, maps),
-            )
-
+        adam = optax.adam(config.learning_rate)
         problem = loop.linen_problem(
-            network,
-            train.inputs,
-            seed=seed,
-            batch_at=feeding.batches_of(
-                train,
-                batch_size=config.batch_size,
-                seed=seed,
-                augment=augment if config.flip or config.shift else None,
-            ),
-            optimizer=optax.adam(config.learning_rate),
+            network, train.inputs, seed=seed, batch_at=batches, optimizer=adam
         )
-        terms = terms_of(
-            arm.term, mask_fraction=config.mask_fraction, score_fn=score_fn
+        guided = terms.terms_of(
+            arm.term, mask_fraction=config.mask_fraction, score_fn=protocol.score_fn
         )
-        return loop.Trial(problem, terms, measure)
+        return loop.Trial(
+            problem, guided, lambda state: measure(state, test, validation, seed)
+        )
 
     return trial
+
+
+def augmentation(*, flip: bool, shift: int, pad_value: float) -> data.Augment | None:
+    """How training images are changed at random; None if they are not.
+
+    Args:
+      flip: whether they are mirrored.
+      shift: by how many pixels they are moved at most.
+      pad_value: what comes in from outside.
+
+    Returns:
+      For `feeding.batches_of`.
+    """
+    if not (flip or shift):
+        return None
+    return functools.partial(
+        data.transform_together, flip=flip, pad_crop=shift, pad_value=pad_value
+    )
 
 
 EXPERIMENT = loop.Experiment(
@@ -199,7 +132,7 @@ EXPERIMENT = loop.Experiment(
     cost="5 arms, one seed: 5 min 30 s on 2 cores",
     config=Config,
     check=check,
-    grammar=arms.Grammar(unguided=ARMS),
+    grammar=arms.Grammar(unguided=terms.ARMS),
     trials=trials,
     measured=measures.Measured,
     report=lambda found, config: report.make_report(found),

@@ -15,19 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.running import predicting
-from xguide_jax import attributions, evaluation, ops
-from xguide_jax.types import (
-    ApplyFn,
-    Array,
-    FillFn,
-    Forward,
-    PRNGKey,
-    ScoreFn,
-    TrainState,
-)
+from experiments.saliency_guided_images import explaining
+from xguide_jax import attributions, data, evaluation, ops
+from xguide_jax.types import ApplyFn, Array, TrainState
 
 FRACTIONS = tuple(np.round(np.arange(0.0, 0.95, 0.1), 1).tolist())
-EXPLAINERS = ("gradient", "smooth_grad", "integrated_gradients")
 VIEWS = evaluation.Views._fields
 
 
@@ -66,48 +58,49 @@ class Measured(NamedTuple):
 Explained = tuple[evaluation.Completeness, evaluation.Removal, dict[str, np.ndarray]]
 
 
-class Integrated(NamedTuple):
-    """Integrated gradients and what they should add up to.
-
-    Attributes:
-      maps: float [B, H, W, C].
-      gap: float [B], the completeness gap.
-      change: float [B], f(x) − f(b).
-    """
-
-    maps: Array
-    gap: Array
-    change: Array
-
-
-class Protocol(NamedTuple):
-    """How explanations are made and tested.
-
-    Attributes:
-      score_fn: what is explained.
-      fills: {name: fill}; one that training used and one that it did not.
-      baseline: value of the image that integrated gradients start from.
-      sigma: standard deviation of SmoothGrad's noise, in input units.
-      num_points: points of integrated gradients, samples of SmoothGrad.
-      num_draws: random orders.
-      batch_size: images explained and predicted at once.
-      num_shown: images whose maps are kept for the figures.
-    """
-
-    score_fn: ScoreFn
-    fills: dict[str, FillFn]
-    baseline: float
-    sigma: float
-    num_points: int
-    num_draws: int
-    batch_size: int
-    num_shown: int = 8
-
-
 def make_measurement(
-    apply_fn: ApplyFn, protocol: Protocol
-) -> Callable[[TrainState, Array, Array, Array], Explained]:
+    apply_fn: ApplyFn,
+    protocol: explaining.Protocol,
+    accuracy: Callable[[TrainState, data.Dataset], float],
+) -> Callable[[TrainState, data.Dataset, data.Dataset, int], Measured]:
     """The measurement of one trained network.
+
+    Args:
+      apply_fn: the network.
+      protocol: how to explain and test; the first `batch_size` images of the test part
+        are explained.
+      accuracy: of `predicting.make_accuracy`.
+
+    Returns:
+      `(state, test part, validation part, seed) -> Measured`.
+    """
+    explain = make_explained(apply_fn, protocol)
+
+    def measure(
+        state: TrainState, test: data.Dataset, validation: data.Dataset, seed: int
+    ) -> Measured:
+        inputs = jnp.asarray(test.inputs[: protocol.batch_size])
+        labels = jnp.asarray(test.labels[: protocol.batch_size])
+        completeness, removal, maps = explain(
+            state, inputs, labels, jax.random.key(seed)
+        )
+        count = len(next(iter(maps.values())))
+        words = [test.class_names[label] for label in test.labels[:count]]
+        return Measured(
+            test_accuracy=accuracy(state, test),
+            validation_accuracy=accuracy(state, validation),
+            completeness=completeness,
+            removal=removal,
+            shown=Shown(test.inputs[:count], words, maps),
+        )
+
+    return measure
+
+
+def make_explained(
+    apply_fn: ApplyFn, protocol: explaining.Protocol
+) -> Callable[[TrainState, Array, Array, Array], Explained]:
+    """What explanations of one trained network are worth.
 
     Args:
       apply_fn: the network.
@@ -118,11 +111,13 @@ def make_measurement(
       {explainer: maps [S, H, W] of the first images})`.
     """
     explain = evaluation.make_explain(
-        apply_fn, explain_fns(protocol), batch_size=protocol.batch_size
+        apply_fn, explaining.explain_fns(protocol), batch_size=protocol.batch_size
     )
     # A log-probability has no slope left where the network is sure of its answer: maps
     # that are looked at, on one scale for all networks, are of the logit.
-    of_logit = explain_fns(protocol._replace(score_fn=attributions.target_logit))
+    of_logit = explaining.explain_fns(
+        protocol._replace(score_fn=attributions.target_logit)
+    )
     explain_shown = evaluation.make_explain(
         apply_fn, of_logit, batch_size=protocol.num_shown
     )
@@ -139,7 +134,10 @@ def make_measurement(
             functools.partial(predict, state),
             inputs,
             labels,
-            {name: ops.mean_magnitude(m) for name, m in maps_of(explained).items()},
+            {
+                name: ops.mean_magnitude(m)
+                for name, m in explaining.maps_of(explained).items()
+            },
             orders=evaluation.random_orders(
                 inputs, key=order_key, num_orders=protocol.num_draws
             ),
@@ -151,67 +149,10 @@ def make_measurement(
         integrated = explained["integrated_gradients"]
         completeness = evaluation.completeness_of(integrated.gap, integrated.change)
         shown = inputs[: protocol.num_shown], labels[: protocol.num_shown]
-        looked_at = maps_of(explain_shown(*variables, *shown, key=explain_key))
+        looked_at = explaining.maps_of(
+            explain_shown(*variables, *shown, key=explain_key)
+        )
         signed = lambda m: np.asarray(ops.signed_channel_mean(m)[..., 0])
         return completeness, found, {n: signed(m) for n, m in looked_at.items()}
 
     return measure
-
-
-def explain_fns(protocol: Protocol) -> dict[str, evaluation.ExplainFn]:
-    """The explainers of a protocol.
-
-    Args:
-      protocol: how to explain.
-
-    Returns:
-      {explainer: function for `evaluation.make_explain`}; all give [B, H, W, C] but
-      integrated gradients, which give an `Integrated`.
-    """
-    gradient = functools.partial(
-        attributions.input_gradient, score_fn=protocol.score_fn
-    )
-
-    def smooth(forward: Forward, inputs: Array, labels: Array, keys: PRNGKey) -> Array:
-        return attributions.smooth_grad(
-            gradient, lambda x: forward(x).logits, inputs, labels,
-            key=keys, sigma=protocol.sigma, num_samples=protocol.num_points,
-        )  # fmt: skip
-
-    def integrate(
-        forward: Forward, inputs: Array, labels: Array, keys: PRNGKey
-    ) -> Integrated:
-        del keys
-        predict = lambda x: forward(x).logits
-        baselines = jnp.full_like(inputs, protocol.baseline)
-        maps = attributions.integrated_gradients(
-            predict, inputs, labels,
-            baselines=baselines, num_points=protocol.num_points,
-            score_fn=protocol.score_fn,
-        )  # fmt: skip
-        gap = attributions.completeness_gap(
-            predict, inputs, labels, maps,
-            baselines=baselines, score_fn=protocol.score_fn,
-        )  # fmt: skip
-        return Integrated(maps, gap, jnp.sum(maps, axis=(1, 2, 3)) - gap)
-
-    return {
-        "gradient": evaluation.of_inputs(gradient),
-        "integrated_gradients": integrate,
-        "smooth_grad": smooth,
-    }
-
-
-def maps_of(explained: dict[str, Array | Integrated]) -> dict[str, Array]:
-    """The maps alone.
-
-    Args:
-      explained: what `evaluation.make_explain` gave.
-
-    Returns:
-      {explainer: [N, H, W, C]}.
-    """
-    return {
-        name: made.maps if isinstance(made, Integrated) else made
-        for name, made in explained.items()
-    }

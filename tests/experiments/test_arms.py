@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.running import arms, directory, flags, loop
+from experiments.running import arms, directory, fitting, flags
 from xguide_jax import files, training
 from xguide_jax.types import ModelOutput
 
@@ -31,7 +31,7 @@ def problem(*, diverges_at=math.inf):
             "labels": np.zeros(2, np.int32),
         }
 
-    return loop.Problem(linear, jnp.ones((3, 2)), {}, batch_at, optax.sgd(0.1))
+    return fitting.Problem(linear, jnp.ones((3, 2)), {}, batch_at, optax.sgd(0.1))
 
 
 def run_of(path, **changes):
@@ -47,7 +47,7 @@ def run_of(path, **changes):
 def test_an_arm_that_diverges_is_named_with_its_last_checkpoint(tmp_path):
     checkpoints = tmp_path / "checkpoints" / "a-3"
     with pytest.raises(training.NonFiniteError) as caught:
-        loop.train_arm(run_of(tmp_path), ARM, {}, problem(diverges_at=5), seed=3)
+        fitting.train_arm(run_of(tmp_path), ARM, {}, problem(diverges_at=5), seed=3)
     told = str(caught.value)
     assert told.startswith("a, seed 3, diverged: 10 steps in a row up to step 15 were")
     assert "'task' (1 times)" in told
@@ -70,7 +70,7 @@ def test_an_arm_that_cannot_be_saved_says_that_there_is_no_checkpoint(
     with pytest.raises(
         training.NonFiniteError, match=r"was not saved\. There is no checkpoint\.$"
     ):
-        loop.train_arm(run_of(tmp_path), ARM, {}, problem(diverges_at=0), seed=0)
+        fitting.train_arm(run_of(tmp_path), ARM, {}, problem(diverges_at=0), seed=0)
 
 
 def test_a_checkpoint_of_an_older_configuration_is_refused_and_named(tmp_path):
@@ -86,7 +86,7 @@ def test_a_checkpoint_of_an_older_configuration_is_refused_and_named(tmp_path):
         flags.RefusedError,
         match=r"a-0: the checkpoint of step 0 .*num_steps was 2 and",
     ):
-        loop.train_arm(run, ARM, {}, problem(), seed=0)
+        fitting.train_arm(run, ARM, {}, problem(), seed=0)
 
 
 @pytest.mark.parametrize("form", [None, 1, 99])

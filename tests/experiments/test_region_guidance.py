@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.digits import measures, sources, textured
+from experiments.digits import (
+    accuracy,
+    explaining,
+    localising,
+    sources,
+    textured,
+)
 from experiments.region_guidance import columns, pilot, terms
 from experiments.region_guidance.experiment import EXPERIMENT, Config
 from experiments.running import arms, loop
@@ -154,13 +160,13 @@ def test_energy_on_cams_counts_what_is_negative_but_in_its_published_forms(
 
 def test_accuracies_by_hand(parts):
     texture = lambda inputs: parts.balanced.annotations["groups"] % 2
-    numbers = measures.accuracies(lambda inputs: texture(inputs)[: len(inputs)], parts)
+    numbers = accuracy.accuracies(lambda inputs: texture(inputs)[: len(inputs)], parts)
     # Who goes by the texture is right in groups 0 and 3 and wrong in 1 and 2.
     assert numbers.groups == [1, 0, 0, 1]
     assert numbers.worst_group == 0
     assert numbers.group_balanced == 0.5
     assert sum(numbers.counts) == 20
-    assert measures.covered(
+    assert accuracy.covered(
         lambda inputs: texture(inputs), parts, 0
     ).background_follows_texture == 1  # fmt: skip
 
@@ -172,7 +178,7 @@ def test_covering_hides_what_it_says(parts):
         seen.append(inputs)
         return np.zeros(len(inputs), int)
 
-    measures.covered(predict, parts, 0)
+    accuracy.covered(predict, parts, 0)
     box = parts.balanced.annotations["region"]
     box_only, background_only, without_random_box = seen
     np.testing.assert_array_equal(box_only[box], parts.balanced.inputs[box])
@@ -190,7 +196,7 @@ def test_localisation_by_hand(parts):
         jnp.asarray(parts.validation.annotations["region"], jnp.float32),
         parts.validation,
     )
-    numbers = measures.localisation(maps, test, held_out)
+    numbers = localising.localisation(maps, test, held_out)
     assert numbers.box.mean == 1
     np.testing.assert_allclose(numbers.box.mean_or_zero, 0.95, rtol=1e-6)
     assert numbers.iou.mean == 1
@@ -211,7 +217,7 @@ def test_the_threshold_is_the_best_one_of_the_held_out_maps(parts):
         return jnp.asarray(maps, jnp.float32)
 
     test, held_out = parts.balanced, parts.validation
-    at = lambda level: measures.localisation(
+    at = lambda level: localising.localisation(
         drawn(test, level), test, (drawn(held_out, 0.5), held_out)
     )
     # 0.5 is the first threshold that leaves out everything outside.
@@ -226,7 +232,7 @@ def test_a_constant_map_has_an_energy_and_no_iou(parts):
     test, held_out = parts.balanced, parts.validation
     maps = jnp.asarray(test.annotations["region"], jnp.float32).at[:2].set(1.0)
     tuning = jnp.asarray(held_out.annotations["region"], jnp.float32)
-    numbers = measures.localisation(maps, test, (tuning, held_out))
+    numbers = localising.localisation(maps, test, (tuning, held_out))
     assert (numbers.box.num_undefined, numbers.iou.num_undefined) == (0, 2)
 
 
@@ -234,7 +240,7 @@ def test_without_a_held_out_map_there_is_no_threshold_and_no_iou(parts):
     test, held_out = parts.balanced, parts.validation
     maps = jnp.asarray(test.annotations["region"], jnp.float32)
     blank = (jnp.zeros((len(held_out.labels), 48, 48)), held_out)
-    numbers = measures.localisation(maps, test, blank)
+    numbers = localising.localisation(maps, test, blank)
     assert np.isnan([numbers.threshold, numbers.iou.mean]).all()
     assert numbers.iou.num_undefined == len(test.labels)
     assert numbers.iou.mean_or_zero == 0
@@ -244,11 +250,11 @@ def test_without_a_held_out_map_there_is_no_threshold_and_no_iou(parts):
 def test_a_prediction_that_is_none_is_wrong(parts):
     # Argmax would give the first class, and so half of the images would be right.
     nothing = lambda inputs: np.full(len(inputs), -1)
-    numbers = measures.accuracies(nothing, parts)
+    numbers = accuracy.accuracies(nothing, parts)
     assert numbers.num_undefined == len(parts.balanced.labels)
     assert numbers.worst_group == numbers.group_balanced == 0
     assert numbers.in_distribution == numbers.validation == 0
-    assert not any(measures.covered(nothing, parts, 0))
+    assert not any(accuracy.covered(nothing, parts, 0))
 
 
 def test_bias_is_measured_where_there_is_a_prediction(parts):
@@ -256,8 +262,8 @@ def test_bias_is_measured_where_there_is_a_prediction(parts):
     texture = test.annotations["groups"] % 2
     known = np.arange(len(texture)) % 3 > 0
     part = data.take(test, np.flatnonzero(known))
-    expected = measures.bias_amplification(lambda inputs: texture[known], part)
-    found = measures.bias_amplification(
+    expected = accuracy.bias_amplification(lambda inputs: texture[known], part)
+    found = accuracy.bias_amplification(
         lambda inputs: np.where(known, texture, -1), test
     )
     assert found == expected
@@ -270,7 +276,7 @@ def test_two_sets_explained_at_once_come_back_as_two():
         "sum": params + model_state + x[..., 0] + y[:, None, None]
     }
     state = TrainState(None, {"model": 70}, 30, {}, None, None, None)
-    first, second = measures.explain_both(
+    first, second = explaining.explain_both(
         seen, state, make(slice(0, 3)), make(slice(3, 5))
     )
     np.testing.assert_array_equal(first["sum"][:, 0, 0], [100, 102, 104])

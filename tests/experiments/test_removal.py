@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.saliency_guided_images import measures
+from experiments.saliency_guided_images import explaining, measures
 from xguide_jax import attributions, ops
 from xguide_jax.types import ModelOutput, TrainState
 
@@ -27,7 +27,7 @@ def test_a_saturated_network_is_compared_on_the_images_it_can_explain():
     params = {"kernel": jax.random.normal(keys[1], (100, 3))}
     logits = linear_network(params, (), inputs, train=False)[0].logits
     labels = jnp.argmax(logits, axis=-1)
-    protocol = measures.Protocol(
+    protocol = explaining.Protocol(
         score_fn=attributions.target_log_probability,
         fills={"black": functools.partial(ops.constant_fill, value=0.0)},
         baseline=0.0,
@@ -37,7 +37,7 @@ def test_a_saturated_network_is_compared_on_the_images_it_can_explain():
         batch_size=12,
     )
     state = TrainState(None, {"model": params}, (), {}, None, None, None)
-    measure = measures.make_measurement(linear_network, protocol)
+    measure = measures.make_explained(linear_network, protocol)
     _, removal, _ = measure(state, inputs, labels, keys[2])
     found = removal.maps["gradient"]["black"].removal
     assert found.gap.num_undefined == 6

@@ -13,7 +13,7 @@ import safetensors.numpy
 
 from experiments.running import directory, flags, loop
 from experiments.running import report as running_report
-from experiments.saliency_guided_images import measures
+from experiments.saliency_guided_images import explaining, measures
 from experiments.saliency_guided_images.experiment import EXPERIMENT, Config
 from xguide_jax import files, training
 
@@ -88,7 +88,7 @@ def test_writes_everything_a_reader_needs(finished):
     for arm in ARMS:
         measured = numbers[arm][0]["measured"]
         assert 0 <= measured["test_accuracy"] <= 1
-        assert set(measured["removal"]["maps"]) == set(measures.EXPLAINERS)
+        assert set(measured["removal"]["maps"]) == set(explaining.EXPLAINERS)
         for fills in measured["removal"]["maps"].values():
             assert set(fills) == {"uniform", "black"}
             for views in fills.values():
@@ -235,7 +235,7 @@ def test_flags_that_cannot_be_met_are_refused(config, tmp_path):
     with pytest.raises(ValueError, match=r"`save_every` \(=3\) must be a multiple"):
         flags.check(dataclasses.replace(fresh, save_every=3, log_every=2))
     with pytest.raises(ValueError, match=r"`num_devices` \(=99\) must lie between"):
-        flags.chosen_devices(dataclasses.replace(fresh, num_devices=99))
+        flags.chosen_devices(99)
     with pytest.raises(ValueError, match="`arms` holds 'sgned'; there are"):
         loop.run_experiment(
             EXPERIMENT, dataclasses.replace(fresh, arms=("unguided", "sgned"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.digits import measures as digits
+from experiments.digits import accuracy, explaining, localising, showing
 from experiments.region_guidance import columns, pilot
 from experiments.region_guidance import measuring as region_measuring
 from experiments.region_guidance import report as region_report
@@ -11,8 +11,11 @@ from experiments.robust_explanations import measuring as robust_measuring
 from experiments.robust_explanations import report as robust_report
 from experiments.running import arms, directory, flags, report
 from experiments.running import results as over_seeds
+from experiments.saliency_guided_images import figures as saliency_figures
 from experiments.saliency_guided_images import measures as saliency
 from experiments.saliency_guided_images import report as saliency_report
+from experiments.saliency_guided_images import tables as saliency_tables
+from experiments.saliency_guided_images.explaining import EXPLAINERS
 from xguide_jax import evaluation, files, reporting
 
 NAN = np.nan
@@ -43,18 +46,18 @@ def summary(value, zero, undefined):
 
 
 def accuracies(worst=0.0, balanced=0.5):
-    return digits.Accuracies([0.5] * 4, [8] * 4, worst, balanced, 0.5, 0.5, 0)
+    return accuracy.Accuracies([0.5] * 4, [8] * 4, worst, balanced, 0.5, 0.5, 0)
 
 
 def shown(*explainers):
     images = np.zeros((1, 4, 4, 1))
     maps = {name: np.ones((1, 4, 4)) for name in explainers}
-    return digits.Shown(images, np.ones((1, 4, 4), bool), maps)
+    return showing.Shown(images, np.ones((1, 4, 4), bool), maps)
 
 
 def region(worst=0.0, undefined=0):
     """What region guidance measures; IoU and strokes are undefined more often."""
-    where = digits.Localisation(
+    where = localising.Localisation(
         box=summary(0.5, 0.25, undefined),
         strokes=summary(0.5, 0.25, undefined + 2),
         iou=summary(0.5, 0.25, undefined + 1),
@@ -63,10 +66,10 @@ def region(worst=0.0, undefined=0):
     )
     return region_measuring.Measured(
         accuracies(worst),
-        digits.Covered(0.5, 0.5, 0.5, 0.5),
+        accuracy.Covered(0.5, 0.5, 0.5, 0.5),
         0.0,
-        dict.fromkeys(digits.EXPLAINERS, where),
-        shown(*digits.EXPLAINERS),
+        dict.fromkeys(explaining.EXPLAINERS, where),
+        shown(*explaining.EXPLAINERS),
     )
 
 
@@ -88,12 +91,10 @@ def main_job(undefined=0):
     chance = np.linspace(0, 1, 4, dtype=np.float32)[:, None] * np.ones((1, 10))
     fills = ("uniform", "black")
     curves = evaluation.Curves(
-        dict.fromkeys(
-            saliency.EXPLAINERS, dict.fromkeys(fills, evaluation.Views(rows, rows))
-        ),
+        dict.fromkeys(EXPLAINERS, dict.fromkeys(fills, evaluation.Views(rows, rows))),
         dict.fromkeys(fills, evaluation.Views(*[chance.astype(np.float32)] * 2)),
     )
-    maps = {name: np.ones((1, 4, 4)) for name in saliency.EXPLAINERS}
+    maps = {name: np.ones((1, 4, 4)) for name in EXPLAINERS}
     return saliency.Measured(
         test_accuracy=0.5,
         validation_accuracy=0.5,
@@ -221,18 +222,21 @@ def test_the_main_report_gives_gaps_twice_where_images_are_undefined():
     np.testing.assert_allclose(row["gap, gradient, undefined as 0"], 5 / 12, rtol=1e-5)
     assert made.undefined["signed: images without a ranking by gradient"] == 2
     (finding,) = made.findings
-    assert "is highest for signed among the guided arms: 0.4167, -0.083 against" in (
-        finding
+    # 'random' has the numbers of the unguided arm here.
+    assert finding == (
+        "Gap of integrated gradients (removal with black, 0 where undefined): no "
+        "guided arm is above unguided; the nearest, signed, is 0.083 below, at 0.4167, "
+        "-0.083 against random. One seed: no claim."
     )
 
 
 def test_the_main_report_needs_no_second_table_where_all_is_defined():
-    made = saliency_report.make_tables(main_results(undefined=0))
+    made = saliency_tables.make_tables(main_results(undefined=0))
     assert not any("gap of 0 for undefined" in caption for caption in made)
 
 
 def test_the_main_figures_draw_the_random_order_of_the_ranked_images():
-    figures = saliency_report.draw(main_results(undefined=2))
+    figures = saliency_figures.draw(main_results(undefined=2))
     lines = figures["removal_black_gradient"][1].axes[0].lines
     dashed = [line.get_ydata()[0] for line in lines if line.get_linestyle() == "--"]
     np.testing.assert_allclose(dashed, [0.5, 0.5, 5 / 6], rtol=1e-5)
@@ -320,6 +324,14 @@ def test_the_region_finding_names_the_arm_what_it_gained_and_its_control():
         "One seed: no claim."
     )
     assert two.endswith("Paired over 2 seeds.")
+    given[UNGUIDED] = 1.0
+    (one,), (two,) = make(1).findings, make(2).findings
+    assert one == (
+        "Worst-group accuracy: no guided arm is above unguided; the nearest, "
+        "energy_cam@boxes, is 0.250 below, at 0.75, +0.375 against energy_cam@random. "
+        "One seed: no claim."
+    )
+    assert "at 0.75, -0.250 [-0.250, -0.250] against unguided and +0.375" in two
     accuracy = next(iter(make(1).tables.values()))
     assert [row["its control"] for row in accuracy] == [
         "-", "l1_cam@random", "energy_cam@random", "energy_cam@random",
