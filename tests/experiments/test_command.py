@@ -169,6 +169,18 @@ def test_a_room_run_as_a_command_says_that_it_is_none(room):
     )
 
 
+def test_every_module_that_is_no_command_says_so():
+    for module in ("digits.accuracy", "running.loop", "region_guidance.columns"):
+        ended = subprocess.run(
+            [sys.executable, "-m", f"experiments.{module}"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ended.returncode == 1
+        assert ended.stderr == (
+            f"experiments.{module} is no command; `python -m experiments` lists them.\n"
+        )
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_tensorboard_is_refused_where_it_is_not_installed(
     name, tmp_path, monkeypatch, capsys
