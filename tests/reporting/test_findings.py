@@ -63,6 +63,17 @@ def test_less_may_be_better():
     assert text.endswith("Worse: a.")
 
 
+def test_a_harm_of_one_seed_is_told_as_one():
+    one = lambda value: evaluation.Estimate(value, np.nan, np.nan, 1, 1)
+    text = reporting.finding(
+        "F1", {"a": one(-0.2), "b": one(-0.1)}, reference="unguided"
+    )
+    assert text == (
+        "F1: one seed, no claim. None of 2 arms is better than unguided; the nearest, "
+        "b, has -0.100 against it."
+    )
+
+
 def test_undefined_differences_are_named():
     text = reporting.finding("F1", {"a": estimate(np.nan)}, reference="unguided")
     assert text == "F1: no difference to unguided is defined."

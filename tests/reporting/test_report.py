@@ -154,10 +154,10 @@ def test_no_control_character_reaches_the_file(tmp_path):
 def test_undefined_values_are_counted_on_the_page(tmp_path):
     page = _write(tmp_path / "a.html", undefined={"energy": 3, "pointing game": 0})
     text = " ".join("".join(page.text).split())
-    assert "3 values were undefined: energy: 3 none in 1 other count" in text
+    assert "3 values were undefined energy: 3 none in 1 other count" in text
     page = _write(tmp_path / "d.html", undefined={"a": 0, "b": 1, "c": 0})
     text = " ".join("".join(page.text).split())
-    assert "1 value was undefined: b: 1 none in 2 other counts" in text
+    assert "1 value was undefined b: 1 none in 2 other counts" in text
     page = _write(tmp_path / "e.html", undefined={"a": 1})
     assert "other count" not in "".join(page.text)
     page = _write(tmp_path / "b.html", undefined={"energy": 0})

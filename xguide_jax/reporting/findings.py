@@ -73,11 +73,15 @@ def finding(
     if all(np.isnan(differences[arm].low) for arm in ordered):
         only_one = all(differences[arm].num_given == 1 for arm in ordered)
         number = formatting.fixed(differences[first].value, digits=digits, signed=True)
-        text = (
-            f"{quantity}: {'one seed' if only_one else 'no interval'}, no claim. Minus "
-            f"{reference}, {f'the best{among} is ' if among else ''}{first}"
-            f"{' with' if among else ' has'} {number}."
-        )
+        text = f"{quantity}: {'one seed' if only_one else 'no interval'}, no claim. "
+        if among and sign * differences[first].value < 0:
+            text += (
+                f"None{among} is better than {reference}; the nearest, {first}, has "
+            )
+            text += f"{number} against it."
+        else:
+            text += f"Minus {reference}, {f'the best{among} is ' if among else ''}"
+            text += f"{first}{' with' if among else ' has'} {number}."
         return text + _also("Undefined", undefined) + _price(first, paid, digits)
     side = {arm: sign * _side_of_zero(differences[arm]) for arm in ordered}
     amount = _with_seeds(differences[first], digits)
