@@ -57,7 +57,7 @@ def compile_explainers(
             inputs,
             targets,
             baselines=0.0,
-            num_steps=config.num_steps,
+            num_points=config.num_steps,
             score_fn=attributions.target_logit,
             chunk_size=chunk_size,
         )

@@ -237,7 +237,7 @@ def test_a_localisation_term_adds_channels_up_in_float32():
     maps = jnp.full((4, 6, 6, 512), 200, jnp.float16)
     term = guidance.localisation(
         loss=lambda maps, region: jnp.mean(maps, axis=(1, 2)),
-        explainer=lambda *point: maps,
+        explain=guidance.explain(lambda *point: maps),
     )
     apply_fn, params, _ = testing.smooth_network(jax.random.key(0))
     batch = testing.example_batch(jax.random.key(1), batch_size=4)

@@ -18,10 +18,15 @@ ZEROS = functools.partial(ops.constant_fill, value=0.0)
 CAM = functools.partial(attributions.grad_cam, score_fn=attributions.sigmoid_logit)
 TERMS = {
     "energy": guidance.localisation(
-        loss=losses.leaky_energy, explainer=CAM, layer="features"
+        loss=losses.leaky_energy, explain=guidance.explain(CAM, layer="features")
     ),
     "reasons": guidance.right_for_right_reasons(
-        score_fn=attributions.sigmoid_sum_log_probabilities
+        explain=guidance.explain(
+            functools.partial(
+                attributions.input_gradient,
+                score_fn=attributions.sigmoid_sum_log_probabilities,
+            )
+        )
     ),
     "saliency": guidance.saliency_guided(
         mask_fraction=0.5, fill=ZEROS, rank_fn=ops.signed_channel_mean, **SIGMOID

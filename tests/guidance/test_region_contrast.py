@@ -157,7 +157,9 @@ TWO_FEATURES = np.concatenate([FEATURES, np.ones((1, 2, 2, 2)) * [[[2]], [[1]]]]
 
 def test_backgrounds_of_other_images_are_negatives(x64):
     annotation = {"region": np.repeat(TOP, 2, axis=0)}
-    value, _ = evaluate(term_of(negatives()), TWO_FEATURES, annotation)
+    value, _ = evaluate(
+        term_of(negatives(), whole_batch=True), TWO_FEATURES, annotation
+    )
     np.testing.assert_allclose(value[0], 0.9256310717, atol=1e-9)
     own, _ = evaluate(term_of(), TWO_FEATURES, annotation)
     assert np.all(value > own)
@@ -166,14 +168,16 @@ def test_backgrounds_of_other_images_are_negatives(x64):
 @pytest.mark.parametrize("name", ["region_valid", "weight"])
 def test_images_without_a_region_and_padding_are_no_negatives(name, x64):
     annotation = {"region": np.repeat(TOP, 2, axis=0), name: np.array([1.0, 0.0])}
-    value, _ = evaluate(term_of(negatives()), TWO_FEATURES, annotation)
+    value, _ = evaluate(
+        term_of(negatives(), whole_batch=True), TWO_FEATURES, annotation
+    )
     np.testing.assert_allclose(value[0], 0.34276789147362, atol=1e-12)
 
 
 @pytest.mark.parametrize("per_box", [False, True])
 def test_negatives_come_from_all_devices(per_box, x64):
     """Two devices of two images: values and gradients of one with four."""
-    term = term_of(negatives(), per_box=per_box)
+    term = term_of(negatives(), per_box=per_box, whole_batch=True)
     features = jax.random.normal(jax.random.key(0), (4, 2, 2, 3), float)
     annotation = {
         "boxes": jnp.tile(jnp.array([[0, 0, 2, 2], [2, 1, 4, 3]]), (4, 1, 1)),
@@ -271,7 +275,7 @@ numbers = st.integers(-3, 7)
 def compiled(per_box):
     def total(features, boxes, valid):
         annotation = {"boxes": boxes, "boxes_valid": valid}
-        term = term_of(negatives(), per_box=per_box)
+        term = term_of(negatives(), per_box=per_box, whole_batch=True)
         loss, weight = apply(term, features, annotation)
         return jnp.sum(weight * loss), (loss, weight)
 

@@ -31,7 +31,9 @@ def on_normalised(loss):
 
 TERMS = {
     "contrast": guidance.region_contrastive(loss=SOFTMAX),
-    "negatives": guidance.region_contrastive(loss=NEGATIVES, per_box=True),
+    "negatives": guidance.region_contrastive(
+        loss=NEGATIVES, per_box=True, whole_batch=True
+    ),
     "consistency": guidance.region_consistency(fill=guidance.other_backgrounds),
     "replaced": guidance.replaced_background_loss(
         fill=functools.partial(ops.uniform_range_fill, axes=(1, 2))
@@ -179,13 +181,14 @@ SIGNED_CAM = functools.partial(
 )
 MAP_TERMS = {
     "energy": guidance.localisation(
-        loss=losses.energy, explainer=CAM, layer="features"
+        loss=losses.energy, explain=guidance.explain(CAM, layer="features")
     ),
     "leaky": guidance.localisation(
-        loss=losses.leaky_energy, explainer=SIGNED_CAM, layer="features"
+        loss=losses.leaky_energy, explain=guidance.explain(SIGNED_CAM, layer="features")
     ),
     "l1": guidance.localisation(
-        loss=on_normalised(losses.region_l1), explainer=CAM, layer="features"
+        loss=on_normalised(losses.region_l1),
+        explain=guidance.explain(CAM, layer="features"),
     ),
     "contrast": guidance.region_contrastive(loss=SOFTMAX),
     "gradia": guidance.gradia(),
@@ -294,7 +297,7 @@ def test_leaky_energy_revives_a_dead_map_and_energy_does_not():
     assert blanks[0] == 1
     assert blanks[-1] == 0
     energy = guidance.localisation(
-        loss=losses.energy, explainer=SIGNED_CAM, layer="features"
+        loss=losses.energy, explain=guidance.explain(SIGNED_CAM, layer="features")
     )
     params, blanks = after(energy)
     assert blanks[-1] == 1

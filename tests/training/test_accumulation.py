@@ -160,7 +160,7 @@ def test_what_is_a_statistic_of_the_batch_is_one_of_each_part():
         "energy": core_terms.grad_cam_energy(),
         "frozen": guided(frozen_teacher=True),
         "frozen_in_train": guided(frozen_teacher=True, explain_in="train"),
-        "negatives": guidance.region_contrastive(loss=negatives),
+        "negatives": guidance.region_contrastive(loss=negatives, whole_batch=True),
     }
     apply_fn, params, model_state = testing.smooth_network(
         jax.random.key(0), batch_norm=True
