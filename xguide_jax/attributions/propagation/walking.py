@@ -1,0 +1,143 @@
+"""Values forwards, and an array a value backwards by rules."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from xguide_jax import ops
+from xguide_jax.attributions.propagation import elementwise, graph as graphs
+from xguide_jax.types import Array
+
+Contributions = list[tuple[int, Array]]  # (value, what it gets)
+
+
+class Walk:
+    """A function at one or two points, and what is asked of it on the way back."""
+
+    def __init__(self, graph: graphs.Graph, points: Sequence[Array]):
+        """Computes every value at every point.
+
+        Args:
+          graph: the function.
+          points: its arguments.
+        """
+        self.graph = graph
+        self._values = [_run(graph, point) for point in points]
+        shapes = {n: jnp.shape(value) for n, value in self._values[0].items()}
+        self.parents = elementwise.Parents(graph, shapes)
+
+    def value(self, ref: graphs.Ref, point: int = 0) -> Any:
+        """A value at one of the points."""
+        if isinstance(ref, graphs.Constant):
+            return ref.value
+        return self._values[point][ref]
+
+    def values(self, point: int = 0) -> Mapping[int, Any]:
+        """All values at one of the points."""
+        return self._values[point]
+
+    def pull_back(
+        self,
+        op: graphs.Op,
+        carried: Sequence[Array | None],
+        wanted: Sequence[int],
+        at: Mapping[int, Any],
+    ) -> list[Array]:
+        """The transposed derivative of an op in some of its inputs.
+
+        Args:
+          op: the op.
+          carried: for each of its outputs, or None, which is 0.
+          wanted: numbers of inputs.
+          at: their values, where the derivative is taken; others are as they are at
+            the first point.
+
+        Returns:
+          For each of the wanted, in float32 or wider.
+        """
+
+        def outputs_of(*given: Array) -> list[Array]:
+            known = dict(zip(wanted, given, strict=True))
+            inputs = [
+                known[ref] if ref in known else self.value(ref)  # type: ignore[index]
+                for ref in op.inputs
+            ]
+            return op.apply(*inputs)
+
+        outputs, pull = jax.vjp(outputs_of, *(at[number] for number in wanted))
+        cotangents = [
+            jnp.zeros_like(output) if each is None else each.astype(output.dtype)
+            for output, each in zip(outputs, carried, strict=True)
+        ]
+        return [ops.at_least_float32(each) for each in pull(cotangents)]
+
+    def back(
+        self,
+        start: Array,
+        rule: Callable[["Walk", graphs.Op, list[Array | None]], Contributions],
+    ) -> Array:
+        """Carries an array from the output to the argument.
+
+        Args:
+          start: for the output.
+          rule: (walk, op, what its outputs carry) -> what its inputs get.
+
+        Returns:
+          What the argument gets, shaped like it.
+        """
+        carried: dict[int, Array] = {}
+        if self.graph.output in self.graph.depending:
+            carried[self.graph.output] = start  # type: ignore[index]
+        for op in reversed(self.graph.ops):
+            outputs = [carried.pop(number, None) for number in op.outputs]
+            if all(each is None for each in outputs):
+                continue
+            for number, share in rule(self, op, outputs):
+                old = carried.get(number)
+                carried[number] = share if old is None else old + share
+        argument = self.value(self.graph.input)
+        nothing = ops.at_least_float32(jnp.zeros_like(argument))
+        return carried.get(self.graph.input, nothing)
+
+
+def unbroadcast(array: Array, shape: tuple[int, ...]) -> Array:
+    """The sum over the axes along which a value of this shape was repeated."""
+    if not shape:
+        return jnp.sum(array)
+    axes = tuple(a for a, n in enumerate(shape) if n == 1 and array.shape[a] != 1)
+    return jnp.sum(array, axis=axes, keepdims=True)
+
+
+def refuse(method: str, op: graphs.Op, why: str = "") -> NotImplementedError:
+    """The error for a primitive without a rule.
+
+    Args:
+      method: what has none.
+      op: the primitive.
+      why: what about it.
+
+    Returns:
+      An error that names the primitive and the line that called it.
+    """
+    return NotImplementedError(
+        f"{method} has no rule for the primitive {op.name!r}{why}, called at "
+        f"{graphs.place_of(op)}."
+    )
+
+
+def _run(graph: graphs.Graph, argument: Array) -> dict[int, Any]:
+    values: dict[int, Any] = {graph.input: argument}
+    for op in graph.ops:
+        inputs = [
+            values[ref] if isinstance(ref, int) else ref.value for ref in op.inputs
+        ]
+        values |= zip(op.outputs, op.apply(*inputs), strict=True)
+    return values
+
+
+def safe_ratio(value: Array, by: Array) -> Array:
+    """value / by, and 0 where `by` is 0, with a finite gradient there."""
+    is_zero = by == 0
+    return jnp.where(is_zero, 0.0, value / jnp.where(is_zero, 1.0, by))
