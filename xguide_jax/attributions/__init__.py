@@ -46,6 +46,17 @@ from xguide_jax.attributions.gradients import gradient_x_input, input_gradient
 from xguide_jax.attributions.integrated import integrated_gradients
 from xguide_jax.attributions.layers import layer_baseline, split_at, split_each
 from xguide_jax.attributions.occlusion import occlusion
+from xguide_jax.attributions.propagation.deep_lift import deep_lift
+from xguide_jax.attributions.propagation.lrp import lrp
+from xguide_jax.attributions.propagation.relevance_rules import (
+    alpha_beta_rule,
+    composite,
+    epsilon_rule,
+    flat_rule,
+    gamma_rule,
+    z_box_rule,
+    z_plus_rule,
+)
 from xguide_jax.attributions.rise import rise
 from xguide_jax.attributions.scores import (
     centred_logit,
@@ -67,6 +78,7 @@ from xguide_jax.attributions.taylor import taylor
 
 __all__ = (
     "Attribution",
+    "alpha_beta_rule",
     "attention_rollout",
     "attention_x_gradient",
     "attribution_error",
@@ -78,9 +90,14 @@ __all__ = (
     "class_token_attention",
     "completeness_error",
     "completeness_gap",
+    "composite",
+    "deep_lift",
+    "epsilon_rule",
     "expected_gradients",
     "expected_gradients_at",
     "expected_target",
+    "flat_rule",
+    "gamma_rule",
     "grad_cam",
     "grad_cam_weights",
     "gradient_shap",
@@ -93,6 +110,7 @@ __all__ = (
     "layer_baseline",
     "layer_cam",
     "lime",
+    "lrp",
     "occlusion",
     "odam",
     "regression_output",
@@ -117,4 +135,6 @@ __all__ = (
     "taylor",
     "upsample_conserving",
     "var_grad",
+    "z_box_rule",
+    "z_plus_rule",
 )

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 
 from xguide_jax import ops
 from xguide_jax.attributions import integrated
-from xguide_jax.attributions.propagation import graph as graphs, linear, scoring, walking
+from xguide_jax.attributions.propagation import (
+    graph as graphs,
+)
+from xguide_jax.attributions.propagation import (
+    linear,
+    scoring,
+    walking,
+)
 from xguide_jax.attributions.propagation.walking import Contributions, Walk
 from xguide_jax.types import Array, PredictFn, ScoreFn
 
@@ -26,7 +33,7 @@ def deep_lift(
     """Attributions that add up to the score's change, in one pass forwards and back.
 
     A_i = m_i (x_i − b_i) with a multiplier m for every value v of the function, the
-    change of the score for a change Δv = v(x) − v(b), carried backwards like a gradient:
+    change of the score for a change Δv = v(x) − v(b), carried back as gradients are:
 
     * linear primitives: transposed, as in a gradient;
     * a function of one value, place by place (ReLU, GELU, tanh, a part of a softmax):
@@ -37,10 +44,11 @@ def deep_lift(
     * maxima (pooling): where the maximum rises the place that has it at x is given the
       rise, where it falls the place that had it at b.
 
-    Each rule is complete, so that Σ_i A_i = f(x) − f(b) exactly, at any depth: batch and
-    layer norm in eval mode, softmax, residual connections and concatenations fall out.
-    `jit`, `remat`, custom derivatives, `cond` and `scan` are entered, `stop_gradient` is
-    passed, since DeepLIFT is about values. Differentiable again, in the inputs, the
+    Each rule is complete, so that Σ_i A_i = f(x) − f(b) exactly, at any depth: batch
+    and layer norm in eval mode, softmax, residual connections and concatenations fall
+    out. `jit`, `remat`, custom derivatives, `cond` (whose branches are all run) and
+    `scan` are entered; `stop_gradient` is passed, since DeepLIFT is about values.
+    Compile it: it is some hundred small steps. Differentiable again, in the inputs, the
     baselines and the parameters.
 
     Args:
@@ -73,12 +81,12 @@ def deep_lift(
     walk = Walk(graph, [inputs, baselines])
     start = jnp.ones(inputs.shape[:1], jnp.float32)
     multipliers = walk.back(start, _rule)
-    return multipliers * (ops.at_least_float32(inputs) - ops.at_least_float32(baselines))
+    return multipliers * (
+        ops.at_least_float32(inputs) - ops.at_least_float32(baselines)
+    )
 
 
-def _rule(
-    walk: Walk, op: graphs.Op, carried: list[Array | None]
-) -> Contributions:
+def _rule(walk: Walk, op: graphs.Op, carried: list[Array | None]) -> Contributions:
     parents = walk.parents
     operands = parents.operands(op)
     output = op.outputs[0]
@@ -131,11 +139,10 @@ def _slope(walk: Walk, output: int, parent: int) -> Array:
     return jnp.where(is_small, ops.at_least_float32(derivative), ratio)
 
 
-def _quotient(
-    walk: Walk, op: graphs.Op, carried: list[Array | None]
-) -> Contributions:
-    """u / v as u times 1 / v; Δ(1/v) = −Δv / (v(x) v(b)) exactly."""
+def _quotient(walk: Walk, op: graphs.Op, carried: list[Array | None]) -> Contributions:
+    """The quotient u / v as u times 1 / v; Δ(1/v) = −Δv / (v(x) v(b)) exactly."""
     (multiplier,) = carried
+    assert multiplier is not None
     top, bottom = op.inputs
     wide = lambda ref, point: ops.at_least_float32(walk.value(ref, point))
     v, w = wide(bottom, 0), wide(bottom, 1)

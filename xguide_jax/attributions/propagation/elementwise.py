@@ -14,7 +14,7 @@ ELEMENTWISE = AFFINE | frozenset(
     eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log
     log1p logistic lt max min ne nextafter not or pow rem round rsqrt select_n sign sin
     sinh sqrt square tan tanh xor
-    """.split()
+    """.split()  # noqa: SIM905
 )
 
 
@@ -102,7 +102,7 @@ class Parents:
             known = {ancestor: value}
             for op in between:
                 inputs = [
-                    known.get(ref, values.get(ref))  # type: ignore[arg-type]
+                    known.get(ref, values.get(ref))
                     if isinstance(ref, int)
                     else ref.value
                     for ref in op.inputs

@@ -13,7 +13,6 @@ from jax.extend import core
 
 from xguide_jax.types import Array
 
-_PARENT = os.path.dirname(os.path.dirname(jax.__file__))
 _HERE = os.path.dirname(__file__)
 # Where a call keeps what it calls.
 _CALLED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
@@ -38,7 +37,7 @@ class Op(NamedTuple):
       inputs: what it reads.
       outputs: the numbers of what it makes.
       params: of the primitive.
-      source: of the primitive, for `place_of`.
+      sources: of the calls it stands in and of the primitive, for `place_of`.
     """
 
     name: str
@@ -46,7 +45,7 @@ class Op(NamedTuple):
     inputs: tuple[Ref, ...]
     outputs: tuple[int, ...]
     params: dict[str, Any]
-    source: Any
+    sources: tuple[Any, ...]
 
 
 class Graph(NamedTuple):
@@ -92,12 +91,14 @@ def place_of(op: Op) -> str:
     Returns:
       'file:line', or 'an unknown place'.
     """
-    found = getattr(op.source, "traceback", None)
-    frames = traceback.extract_tb(found.as_python_traceback()) if found else []
-    for frame in reversed(frames):
-        inside = (os.path.join(_PARENT, "jax") + os.sep, _HERE)
-        if not frame.filename.startswith(inside):
-            return f"{frame.filename}:{frame.lineno}"
+    libraries = (os.path.dirname(jax.__file__) + os.sep, _HERE)
+    # A function of JAX that was compiled before says where it stood then, or nothing.
+    for source in reversed(op.sources):
+        found = getattr(source, "traceback", None)
+        frames = traceback.extract_tb(found.as_python_traceback()) if found else []
+        for frame in reversed(frames):
+            if not frame.filename.startswith(libraries):
+                return f"{frame.filename}:{frame.lineno}"
     return "an unknown place"
 
 
@@ -108,6 +109,7 @@ class _Builder:
         self.ops: list[Op] = []
         self.depending: set[int] = set()
         self._count = 0
+        self._calls: list[Any] = []
 
     def new_value(self, *, depends: bool) -> int:
         self._count += 1
@@ -126,8 +128,10 @@ class _Builder:
         )
         for eqn in jaxpr.eqns:
             inputs = [read(atom) for atom in eqn.invars]
-            for var, ref in zip(eqn.outvars, self._step(eqn, inputs), strict=True):
-                known[var] = ref
+            self._calls.append(eqn.source_info)
+            results = self._step(eqn, inputs)
+            self._calls.pop()
+            known |= dict(zip(eqn.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
     def add(
@@ -138,11 +142,11 @@ class _Builder:
         *,
         num_outputs: int = 1,
         params: dict[str, Any] | None = None,
-        source: Any = None,
     ) -> list[Ref]:
         depends = any(ref in self.depending for ref in inputs)
         outputs = [self.new_value(depends=depends) for _ in range(num_outputs)]
-        op = Op(name, apply, tuple(inputs), tuple(outputs), params or {}, source)
+        sources = tuple(self._calls)
+        op = Op(name, apply, tuple(inputs), tuple(outputs), params or {}, sources)
         self.ops.append(op)
         return list(outputs)
 
@@ -164,7 +168,6 @@ class _Builder:
             inputs,
             num_outputs=len(eqn.outvars),
             params=eqn.params,
-            source=eqn.source_info,
         )
 
     def _call(self, called: Any, inputs: Sequence[Ref]) -> list[Ref]:

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
-from xguide_jax.attributions.propagation import elementwise, graph as graphs
+from xguide_jax.attributions.propagation import elementwise
+from xguide_jax.attributions.propagation import graph as graphs
 from xguide_jax.types import Array
 
 Contributions = list[tuple[int, Array]]  # (value, what it gets)
@@ -61,8 +62,7 @@ class Walk:
         def outputs_of(*given: Array) -> list[Array]:
             known = dict(zip(wanted, given, strict=True))
             inputs = [
-                known[ref] if ref in known else self.value(ref)  # type: ignore[index]
-                for ref in op.inputs
+                known[ref] if ref in known else self.value(ref) for ref in op.inputs
             ]
             return op.apply(*inputs)
 
@@ -89,7 +89,7 @@ class Walk:
         """
         carried: dict[int, Array] = {}
         if self.graph.output in self.graph.depending:
-            carried[self.graph.output] = start  # type: ignore[index]
+            carried[self.graph.output] = start
         for op in reversed(self.graph.ops):
             outputs = [carried.pop(number, None) for number in op.outputs]
             if all(each is None for each in outputs):
@@ -138,6 +138,6 @@ def _run(graph: graphs.Graph, argument: Array) -> dict[int, Any]:
 
 
 def safe_ratio(value: Array, by: Array) -> Array:
-    """value / by, and 0 where `by` is 0, with a finite gradient there."""
+    """The quotient, and 0 where `by` is 0, with a finite gradient there."""
     is_zero = by == 0
     return jnp.where(is_zero, 0.0, value / jnp.where(is_zero, 1.0, by))
