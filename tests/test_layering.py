@@ -25,7 +25,10 @@ ALLOWED = {
     "losses": {"types", "ops"},
     "metrics": {"types", "ops"},
     "guidance": {"types", "ops", "attributions", "losses"},
-    "evaluation": {"types", "ops", "attributions", "metrics", "intervals"},
+    "evaluation": {
+        *("types", "ops", "attributions", "metrics", "intervals", "tables"),
+        "reporting",  # where a figure or a page is asked for, inside the function
+    },
     "tables": set(),
     "training": {"types", "ops"},
     "models": {"types", "ops"},

@@ -15,6 +15,8 @@ from xguide_jax.evaluation.chance import (
 )
 from xguide_jax.evaluation.chunking import map_rows
 from xguide_jax.evaluation.completeness import Completeness, completeness_of
+from xguide_jax.evaluation.evaluated import Evaluation, MapEvaluation, MapNumbers
+from xguide_jax.evaluation.evaluating import evaluate
 from xguide_jax.evaluation.explaining import (
     ExplainFn,
     ExplainRows,
@@ -36,6 +38,7 @@ from xguide_jax.evaluation.localisation import (
     energy_in_region,
     iou_at_held_out_threshold,
 )
+from xguide_jax.evaluation.presenting import gap_with_interval
 from xguide_jax.evaluation.removal import measure_removal, random_orders, removal_curves
 from xguide_jax.evaluation.seeds import Estimate, paired_difference, ratio_of_means
 from xguide_jax.evaluation.summary import Summary, summarise, summarise_pair
@@ -49,9 +52,12 @@ __all__ = (
     "Completeness",
     "Curves",
     "Estimate",
+    "Evaluation",
     "ExplainFn",
     "ExplainRows",
     "GroupAccuracy",
+    "MapEvaluation",
+    "MapNumbers",
     "Removal",
     "Summary",
     "ThresholdedIoU",
@@ -62,6 +68,8 @@ __all__ = (
     "compare_with_chance",
     "completeness_of",
     "energy_in_region",
+    "evaluate",
+    "gap_with_interval",
     "iou_at_held_out_threshold",
     "make_explain",
     "map_rows",
