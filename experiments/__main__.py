@@ -2,12 +2,11 @@
 
 import importlib
 import pathlib
-from typing import Any
 
-from experiments.running import loop
+from experiments.running import listing
 
 
-def listed() -> list[loop.Experiment[Any, Any]]:
+def listed() -> list[listing.Entry]:
     """Every folder beside this file that holds an `experiment.py`.
 
     Returns:

@@ -95,7 +95,8 @@ def test_the_gap_is_to_random_orders_of_the_same_network(found):
     np.testing.assert_allclose(
         insertion.gap.mean, insertion.area - insertion.chance.area, rtol=1e-6
     )
-    assert removal.gap.mean > 0.15 and insertion.gap.mean > 0.15
+    assert removal.gap.mean > 0.15
+    assert insertion.gap.mean > 0.15
 
 
 def test_an_explainer_an_array_and_a_network_of_numpy_agree(
@@ -225,14 +226,16 @@ def test_features_without_channels_are_positions(predict, batch, kernel):
 
 def test_it_prints_as_a_table_and_is_json_and_a_page(evaluate, array, tmp_path):
     found = evaluate({"<map>": array}, groups=np.arange(N) % 2)
-    assert "| <map>" in str(found) and "random values" in str(found)
+    assert "| <map>" in str(found)
+    assert "random values" in str(found)
     assert "&lt;map&gt;" in found._repr_html_()
     kept = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert (
         kept["maps"]["<map>"]["numbers"]["gaps"]["black"]["removal"]["num_values"] == N
     )
     page = found.report(tmp_path / "report.html").read_text()
-    assert "&lt;map&gt;" in page and "<map>" not in page
+    assert "&lt;map&gt;" in page
+    assert "<map>" not in page
     assert "random orders of the same network" in page
     figure = found.figure(view="insertion")
     assert figure.axes[0].get_xlabel() == "fraction of positions inserted"

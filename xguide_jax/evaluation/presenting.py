@@ -136,14 +136,27 @@ def _table_of_maps(found: "Evaluation") -> Table:
 def _table_of_groups(found: "Evaluation") -> Table:
     accuracy = found.groups
     assert accuracy is not None
+    rows = [
+        [str(group), int(count), float(share)]
+        for group, (count, share) in enumerate(
+            zip(accuracy.num_examples, accuracy.accuracy, strict=True)
+        )
+    ]
+    columns = [Column("group"), Column("examples", decimals=0), Column("accuracy")]
+    caption = (
+        f"Accuracy by group: in the worst {accuracy.worst:.3f}, groups counted alike "
+        f"{accuracy.balanced:.3f}"
+    )
+    return Table(caption, columns, rows)
+
+
+def _table_of_maps_by_group(found: "Evaluation") -> Table:
     numbers = [each.numbers for each in found.maps.values()]
     gaps, quantities = _gaps(numbers), _quantities(numbers)
     rows = [
         [
             name,
             str(group),
-            int(accuracy.num_examples[group]),
-            float(accuracy.accuracy[group]),
             *(
                 getattr(of_group.gaps[fill], view).mean
                 if fill in of_group.gaps
@@ -156,15 +169,10 @@ def _table_of_groups(found: "Evaluation") -> Table:
         for group, of_group in enumerate(each.by_group)
     ]
     columns = [
-        Column("map"), Column("group"), Column("examples", decimals=0),
-        Column("accuracy"), *_gap_columns(gaps), *(q.column for q in quantities),
+        Column("map"), Column("group"),
+        *_gap_columns(gaps), *(quantity.column for quantity in quantities),
     ]  # fmt: skip
-    return Table(
-        f"By group; accuracy in the worst {accuracy.worst:.3f}, groups counted alike "
-        f"{accuracy.balanced:.3f}",
-        columns,
-        rows,
-    )
+    return Table("The maps by group", columns, rows)
 
 
 def _table_of_areas(found: "Evaluation") -> Table:
@@ -294,6 +302,10 @@ def report_of(
         title=title,
         findings=findings,
         figures=figures,
-        tables=[*_main_tables(found), _table_of_areas(found)],
+        tables=[
+            *_main_tables(found),
+            *([_table_of_maps_by_group(found)] if found.groups else []),
+            _table_of_areas(found),
+        ],
         undefined=undefined,
     )
