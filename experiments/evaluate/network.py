@@ -15,7 +15,7 @@ from xguide_jax.types import Array, Explainer, PredictFn
 NUM_STEPS = 450
 SIZE = 32
 # Explainers whose maps add up to what changes from an input of 0, or should.
-AGAINST_ZERO = ("gradient x input", "integrated gradients", "occlusion")
+AGAINST_ZERO = ("gradient x input", "integrated gradients")
 
 
 class Problem(NamedTuple):
@@ -97,6 +97,13 @@ def explainers_of(forward: Callable, *, seed: int) -> dict[str, Explainer]:
             key=jax.random.key(seed),
             sigma=0.5,
             num_samples=8,
+        ),
+        "occlusion": functools.partial(
+            attributions.occlusion,
+            window=(4, 4),
+            strides=(2, 2),
+            baselines=0.0,
+            score_fn=logit,
         ),
         "Grad-CAM": grad_cam,
     }
