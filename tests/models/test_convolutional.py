@@ -112,9 +112,23 @@ class LawsTest(chex.TestCase):
         elsewhere = module.apply(
             variables, jnp.nan * inputs, overrides={"features": features}
         )
-        chex.assert_trees_all_close(elsewhere, output)
+        chex.assert_trees_all_close(elsewhere.logits, output.logits)
+        chex.assert_trees_all_close(elsewhere.intermediates["features"], features)
         changed = module.apply(variables, inputs, overrides={"features": 2 * features})
         assert not jnp.allclose(changed.logits, output.logits)
+
+    def test_every_layer_of_the_small_network_can_be_replaced(self):
+        module, inputs = tiny(), normal(0, 2, 8, 8, 1)
+        variables = initialise(module, inputs)
+        output = module.apply(variables, inputs)
+        *before, last = output.intermediates
+        assert before == [f"layer_{number}" for number in range(len(before))]
+        assert last == "features"
+        for name, layer in output.intermediates.items():
+            elsewhere = module.apply(
+                variables, jnp.nan * inputs, overrides={name: layer}
+            )
+            chex.assert_trees_all_close(elsewhere.logits, output.logits)
 
     @parameterized.named_parameters(
         (

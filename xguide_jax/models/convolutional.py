@@ -78,8 +78,9 @@ class SmallCNN(nn.Module):
 
     Each layer is a convolution with 'SAME' padding, batch norm where asked, and the
     activation; strides shrink the map, so 48x48 inputs give 12x12 'features' by
-    default. With `head='average'` the logits are linear in the mean feature map, and
-    class activation maps are exact; with 'flatten' they see where a feature is.
+    default; the layers before are exposed as 'layer_0', 'layer_1' and so on. With
+    `head='average'` the logits are linear in the mean feature map, and class activation
+    maps are exact; with 'flatten' they see where a feature is.
 
     Attributes:
       num_classes: C.
@@ -115,8 +116,11 @@ class SmallCNN(nn.Module):
         """Classifies inputs [B, H, W, channels]."""
         chex.assert_rank(inputs, 4)
         self._check_choices()
-        hidden = inputs
-        for channels, stride in zip(self.channels, self.strides, strict=True):
+        hidden, exposed = inputs, {}
+        names = [f"layer_{number}" for number in range(len(self.channels) - 1)]
+        for name, channels, stride in zip(
+            [*names, "features"], self.channels, self.strides, strict=True
+        ):
             hidden = nn.Conv(
                 channels,
                 (3, 3),
@@ -131,12 +135,12 @@ class SmallCNN(nn.Module):
                     axis_name=self.axis_name,
                 )(hidden)
             hidden = self.activation(hidden)
-        features = overriding.override("features", hidden, overrides)
-        hidden = nn.Dropout(self.dropout, deterministic=not train)(features)
+            hidden = exposed[name] = overriding.override(name, hidden, overrides)
+        hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
         if self.head == "average":
             hidden = jnp.mean(hidden, axis=(1, 2))
         logits = nn.Dense(self.num_classes)(hidden.reshape(hidden.shape[0], -1))
-        return ModelOutput(logits, {"features": features})
+        return ModelOutput(logits, exposed)
 
     def _check_choices(self) -> None:
         if len(self.channels) != len(self.strides):
