@@ -125,6 +125,11 @@ class TestBoth:
         )  # fmt: skip
         np.testing.assert_allclose(actual, [[30, 7, 0, 0]], rtol=1e-6)
 
+    def test_float32_inputs_stay_float32_where_float64_exists(self, explainer, x64):
+        del x64
+        actual = explain(explainer, lambda x: x[:, :1], jnp.asarray(INPUTS[:, :3]))
+        assert actual.dtype == jnp.float32
+
     def test_one_segment_takes_the_whole_change(self, explainer):
         actual = explain(
             explainer, entangled, INPUTS, segments=np.zeros(5, int), num_segments=1

@@ -102,6 +102,11 @@ class TestBoth:
         jax.test_util.check_grads(run, (0.7, inputs), order=1, modes=["rev"])
         assert run(0.7, inputs).dtype == jnp.float64
 
+    def test_float32_inputs_stay_float32_where_float64_exists(self, name, x64):
+        del x64
+        actual = explain(name, lambda x: x[:, :1], jnp.asarray(INPUTS))
+        assert actual.dtype == jnp.float32
+
     def test_it_keeps_what_every_explainer_promises(self, name):
         segments, count = attributions.grid_segments((6, 6, 2), (2, 6))
         more = {"kernel_width": 0.5, "ridge": 0.1} if name == "lime" else {}

@@ -235,7 +235,7 @@ def _ranks(keys: PRNGKey, num_segments: int, num_samples: int) -> Array:
     def draw(key: PRNGKey, number: Array) -> Array:
         # The place of a segment in a random order is itself a random order.
         key = jax.random.fold_in(key, number // 2)
-        ranks = jax.random.permutation(key, num_segments)
+        ranks = jax.random.permutation(key, np.arange(num_segments, dtype=np.int32))
         return jnp.where(number % 2 == 1, num_segments - 1 - ranks, ranks)
 
     by_example = jax.vmap(draw, (0, None))

@@ -116,9 +116,10 @@ def lime(
     scores = scores[..., None]
     rows = jnp.sqrt(weights) * (rows - mean(rows))
     scores = jnp.sqrt(weights) * (scores - mean(scores))
-    penalty = jnp.sqrt(jnp.asarray(ridge, rows.dtype)) * jnp.eye(num_segments)
-    penalty = jnp.broadcast_to(penalty, (len(rows), num_segments, num_segments))
-    rows = jnp.concatenate([rows, penalty.astype(rows.dtype)], axis=1)
+    penalty = jnp.eye(num_segments, dtype=rows.dtype)
+    penalty *= jnp.sqrt(jnp.asarray(ridge, rows.dtype))
+    penalty = jnp.broadcast_to(penalty, (len(rows), *penalty.shape))
+    rows = jnp.concatenate([rows, penalty], axis=1)
     scores = jnp.pad(scores[..., 0], ((0, 0), (0, num_segments)))
     coefficients = _least_squares(rows, scores)
     return segmenting.share_out(coefficients, regions, inputs.shape)
