@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib.util
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +62,8 @@ EXPERIMENT = loop.Experiment(
 
 
 def test_a_new_experiment_runs_and_its_records_come_back(tmp_path):
-    config = Config(run_dir=tmp_path)
+    has_board = importlib.util.find_spec("tensorboardX") is not None
+    config = Config(run_dir=tmp_path, tensorboard=has_board)
     loop.run_experiment(EXPERIMENT, config)
     (arm,) = arms.read_arms(config.arms[1:], GRAMMAR)
     assert arm == ("sgt=0.5@half", "sgt", 0.5, "half")
@@ -71,3 +73,12 @@ def test_a_new_experiment_runs_and_its_records_come_back(tmp_path):
     assert found.measured.loss == 2
     np.testing.assert_array_equal(found.measured.rows, [0.0, np.nan])
     assert (tmp_path / "report.html").exists()
+    if has_board:  # an extra
+        event = lambda name: b"".join(
+            path.read_bytes() for path in (tmp_path / "tensorboard" / name).iterdir()
+        )
+        for tag in (b"task", b"sgt", b"gradient_norm"):
+            assert tag in event("sgt=0.5@half-0")
+        assert b"sgt" not in event("unguided-0")
+        assert b"training" in event("report")
+        assert b"PNG" in event("report")
