@@ -49,7 +49,9 @@ def test_pgd_finds_the_corner_and_the_point_of_the_ball():
 @pytest.mark.parametrize("norm", sorted(PGD))
 def test_pgd_is_its_definition_step_by_step(norm):
     gradient = lambda x: 3 * np.cos(3 * x) - 2 * x
-    start = pgd(norm, lambda x: jnp.sum(0 * x, axis=-1), INPUTS, num_steps=1)
+    bounds = (0.0, 0.95)
+    flat = lambda x: jnp.sum(0 * x, axis=-1)
+    start = pgd(norm, flat, INPUTS, num_steps=1, bounds=bounds)
     point = start
     for _ in range(3):
         slope = gradient(point)
@@ -62,7 +64,7 @@ def test_pgd_is_its_definition_step_by_step(norm):
             length = np.linalg.norm(change, axis=-1, keepdims=True)
             change = change * np.minimum(1, 0.1 / length)
         point = np.clip(INPUTS + change, 0, 0.95)
-    found = pgd(norm, curved, INPUTS, step_size=0.03, num_steps=3, bounds=(0.0, 0.95))
+    found = pgd(norm, curved, INPUTS, step_size=0.03, num_steps=3, bounds=bounds)
     np.testing.assert_allclose(found, point, atol=1e-6)
     assert np.all(curved(found) > curved(INPUTS))
 

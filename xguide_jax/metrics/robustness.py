@@ -134,7 +134,8 @@ def _largest(
     keys = ops.example_keys(key, len(inputs))
     worst = jnp.zeros(len(inputs), maps.dtype)
     for sample in range(num_samples):
-        noisy = inputs + radius * _uniform(keys, sample, inputs)
+        wide = ops.at_least_float32(inputs)
+        noisy = wide + radius * _uniform(keys, sample, wide)
         worst = jnp.maximum(worst, measure(noisy.astype(inputs.dtype)))
         # Without the barrier XLA runs all copies at once, in the memory of all.
         worst, inputs = jax.lax.optimization_barrier((worst, inputs))
@@ -142,12 +143,11 @@ def _largest(
 
 
 def _uniform(keys: PRNGKey, sample: int, inputs: Array) -> Array:
-    """Uniform in [−1, 1), shaped like the inputs, of one copy."""
-    wide = ops.at_least_float32(inputs).dtype
+    """Uniform in [−1, 1), shaped and typed like the inputs, of one copy."""
 
     def draw(key: PRNGKey) -> Array:
         key = jax.random.fold_in(key, sample)
-        return jax.random.uniform(key, inputs.shape[1:], wide, -1, 1)
+        return jax.random.uniform(key, inputs.shape[1:], inputs.dtype, -1, 1)
 
     return jax.vmap(draw)(keys)
 
