@@ -176,6 +176,7 @@ def test_fewer_valid_cells_than_k_are_all_taken():
 def test_float64_stays_float64(x64):
     first, second = normal(13, 2, 11, 11), normal(14, 2, 11, 11)
     for metric in SYMMETRIC.values():
+        metric = jax.jit(metric)
         found = metric(jnp.asarray(first, jnp.float64), jnp.asarray(second))
         assert found.dtype == jnp.float64
         np.testing.assert_allclose(found, metric(first, second), atol=1e-5)
