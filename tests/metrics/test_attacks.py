@@ -175,7 +175,9 @@ def test_arguments_out_of_range_are_refused():
     fgsm = functools.partial(metrics.fgsm, linear, inputs)
     with pytest.raises(ValueError, match=r"`radius` \(=0\) must be above 0"):
         fgsm(radius=0, bounds=FREE)
-    with pytest.raises(ValueError, match=r"`inputs`\[1, 0\] \(=0.8999.*within `bounds`"):
+    with pytest.raises(
+        ValueError, match=r"`inputs`\[1, 0\] \(=0.8999.*within `bounds`"
+    ):
         fgsm(radius=0.1, bounds=(0.0, 0.8))
     with pytest.raises(ValueError, match=r"`inputs`\[0, 0\] \(=0.5"):
         fgsm(radius=0.1, bounds=(0.6, 1.0))

@@ -1,0 +1,72 @@
+"""The library's own check of metrics, of every metric of maps by region or by pair."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from xguide_jax import metrics, testing
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(testing, "check_metric"), reason="`testing.check_metric` is not there"
+)
+REGION = np.array([[[1.0, 1, 0, 0], [0, 0, 0, 0]]], np.float32)
+GOOD = np.array([[[3.0, 2, 1, 0.5], [-1, 0, 0.25, -2]]], np.float32)
+BAD = GOOD[..., ::-1].copy()
+UNMARKED = [(0 * GOOD, REGION), (GOOD, 0 * REGION)]
+CONSTANT = [(0 * GOOD + 1, REGION), *UNMARKED]
+OF_REGIONS = {
+    "average_precision": (metrics.average_precision, CONSTANT),
+    "energy_pointing_game": (metrics.energy_pointing_game, UNMARKED),
+    "iou": (functools.partial(metrics.iou, threshold=0.5), CONSTANT),
+    "pointing_game": (metrics.pointing_game, CONSTANT),
+    "relevance_mass_accuracy": (metrics.relevance_mass_accuracy, UNMARKED),
+    "relevance_rank_accuracy": (metrics.relevance_rank_accuracy, CONSTANT),
+}
+OF_PAIRS = {
+    "cosine_similarity": metrics.cosine_similarity,
+    "rank_correlation": metrics.rank_correlation,
+    "top_k_intersection": functools.partial(metrics.top_k_intersection, k=2),
+}
+
+
+@pytest.mark.parametrize("name", sorted(OF_REGIONS))
+def test_metrics_of_a_map_and_a_region(name):
+    metric, undefined = OF_REGIONS[name]
+    testing.check_metric(
+        metric, better=(GOOD, REGION), worse=(BAD, REGION), higher_is_better=True,
+        bounds=(0.0, 1.0), scale_invariant=True, undefined=undefined,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["precision", "recall", "f1"])
+def test_metrics_of_a_map_and_signs(part):
+    index = ["precision", "recall", "f1"].index(part)
+    metric = lambda maps, signs: metrics.explanation_precision_recall(
+        maps, signs, threshold=0.5
+    )[index]
+    signs = 2 * REGION - 1
+    undefined = [(0 * GOOD, signs), (GOOD, 0 * signs)]
+    testing.check_metric(
+        metric, better=(GOOD, signs), worse=(BAD, signs), higher_is_better=True,
+        bounds=(0.0, 1.0), scale_invariant=False, undefined=undefined,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(OF_PAIRS))
+def test_metrics_of_two_maps(name):
+    testing.check_metric(
+        OF_PAIRS[name], better=(GOOD, 2 * GOOD), worse=(BAD, GOOD),
+        higher_is_better=True, bounds=(-1.0, 1.0), scale_invariant=True,
+        undefined=[(0 * GOOD, GOOD), (GOOD, 0 * GOOD)],
+    )  # fmt: skip
+
+
+def test_the_structural_similarity():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 1, 11, 12)).astype(np.float32)
+    testing.check_metric(
+        functools.partial(metrics.structural_similarity, data_range=4.0),
+        better=(first, first + 0.1 * second), worse=(second, first),
+        higher_is_better=True, bounds=(-1.0, 1.0), scale_invariant=False,
+    )  # fmt: skip
