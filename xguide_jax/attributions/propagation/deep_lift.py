@@ -1,6 +1,7 @@
 """DeepLIFT: the change of a score shared out by the changes that made it."""
 
 import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,11 @@ from xguide_jax.attributions.propagation import (
     scoring,
     walking,
 )
-from xguide_jax.attributions.propagation.walking import Contributions, Walk
+from xguide_jax.attributions.propagation.walking import (
+    Contributions,
+    PrimitiveRule,
+    Walk,
+)
 from xguide_jax.types import Array, PredictFn, ScoreFn
 
 # A change this small beside its ends is rounding: the derivative takes its place.
@@ -29,6 +34,7 @@ def deep_lift(
     *,
     baselines: Array | float,
     score_fn: ScoreFn,
+    primitive_rules: Mapping[str, PrimitiveRule] | None = None,
 ) -> Array:
     """Attributions that add up to the score's change, in one pass forwards and back.
 
@@ -47,7 +53,7 @@ def deep_lift(
     Each rule is complete, so that Σ_i A_i = f(x) − f(b) exactly, at any depth: batch
     and layer norm in eval mode, softmax, residual connections and concatenations fall
     out. `jit`, `remat`, custom derivatives, `cond` (whose branches are all run) and
-    `scan` are entered; `stop_gradient` is passed, since DeepLIFT is about values.
+    `scan` are entered; what a function holds constant is not: values are shared out.
     Compile it: it is some hundred small steps. Differentiable again, in the inputs, the
     baselines and the parameters.
 
@@ -58,6 +64,8 @@ def deep_lift(
       targets: integer [B], the classes explained.
       baselines: float, broadcastable to the shape of `inputs`, in the same units.
       score_fn: (logits, targets) -> [B]; see `scores`.
+      primitive_rules: name of a primitive -> `propagation.walking.PrimitiveRule`, for
+        one that has no rule here or in place of it; None adds none.
 
     Returns:
       Shaped like `inputs`, float32 or wider, signed, in units of the score; 0 wherever
@@ -67,7 +75,8 @@ def deep_lift(
       NotImplementedError: for a primitive without a rule, naming it and the line that
         called it.
       AssertionError: as `input_gradient`.
-      ValueError: if the baselines do not broadcast to the inputs.
+      ValueError: if the baselines do not broadcast to the inputs or are the inputs
+        themselves.
 
     Source: Shrikumar, Greenside, Kundaje, "Learning Important Features Through
       Propagating Activation Differences", ICML 2017, the rescale rule; the midpoint for
@@ -76,11 +85,16 @@ def deep_lift(
       functions and max-pooling, and takes the gradient of products instead, where it is
       not complete.
     """
+    if baselines is inputs:
+        raise ValueError(
+            "`baselines` must not be the inputs themselves: the map of an input that "
+            "is its own baseline is 0 everywhere."
+        )
     baselines = integrated.broadcast_baselines(baselines, inputs)
     graph = scoring.trace_score(predict_fn, inputs, targets, score_fn)
     walk = Walk(graph, [inputs, baselines])
     start = jnp.ones(inputs.shape[:1], jnp.float32)
-    multipliers = walk.back(start, _rule)
+    multipliers = walk.back(start, _rule, primitive_rules)
     return multipliers * (
         ops.at_least_float32(inputs) - ops.at_least_float32(baselines)
     )

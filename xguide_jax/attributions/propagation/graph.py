@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from xguide_jax import ops
 from xguide_jax.types import Array
 
 _HERE = os.path.dirname(__file__)
@@ -215,6 +216,12 @@ class _Builder:
 
 
 def _bind(eqn: Any, *values: Any) -> list[Any]:
+    if eqn.primitive.name == "conv_general_dilated":
+        settings = dict(eqn.params)
+        if settings["preferred_element_type"] == values[0].dtype:
+            settings["preferred_element_type"] = None
+        # Derivatives of what is carried back through it stay fast on a CPU.
+        return [ops.conv_general_dilated(*values, **settings)]
     params = eqn.primitive.get_bind_params(eqn.params)
     results = eqn.primitive.bind(*values, **params)
     return list(results) if eqn.primitive.multiple_results else [results]

@@ -1,6 +1,7 @@
 """Layer-wise relevance propagation: a score handed down, layer by layer."""
 
 import functools
+from collections.abc import Mapping
 
 import jax
 
@@ -16,7 +17,11 @@ from xguide_jax.attributions.propagation import (
     walking,
 )
 from xguide_jax.attributions.propagation.relevance_rules import RelevanceRule
-from xguide_jax.attributions.propagation.walking import Contributions, Walk
+from xguide_jax.attributions.propagation.walking import (
+    Contributions,
+    PrimitiveRule,
+    Walk,
+)
 from xguide_jax.types import Array, PredictFn, ScoreFn
 
 # Of what has no kernel: sums, pooling, residual connections, a batch norm.
@@ -30,6 +35,7 @@ def lrp(
     *,
     rules: RelevanceRule,
     score_fn: ScoreFn,
+    primitive_rules: Mapping[str, PrimitiveRule] | None = None,
 ) -> Array:
     """The score itself, shared out over the inputs by the rules of each layer.
 
@@ -60,6 +66,8 @@ def lrp(
         `alpha_beta_rule`, `flat_rule`, `z_box_rule`, or a `composite` of them.
       score_fn: (logits, targets) -> [B], of which the value is handed down: a logit, no
         probability or logarithm.
+      primitive_rules: name of a primitive -> `propagation.walking.PrimitiveRule`, for
+        one that has no rule here or in place of it; None adds none.
 
     Returns:
       Shaped like `inputs`, float32 or wider, signed, in units of the score.
@@ -75,7 +83,7 @@ def lrp(
     graph = scoring.trace_score(predict_fn, inputs, targets, score_fn)
     walk = Walk(graph, [inputs])
     start = ops.at_least_float32(walk.value(graph.output))
-    return walk.back(start, functools.partial(_rule, rules))
+    return walk.back(start, functools.partial(_rule, rules), primitive_rules)
 
 
 def _rule(

@@ -12,6 +12,8 @@ from xguide_jax.attributions.propagation import graph as graphs
 from xguide_jax.types import Array
 
 Contributions = list[tuple[int, Array]]  # (value, what it gets)
+# (walk, op, what each of its outputs carries, None for nothing) -> what its inputs get
+PrimitiveRule = Callable[["Walk", graphs.Op, list[Array | None]], Contributions]
 
 
 class Walk:
@@ -76,17 +78,20 @@ class Walk:
     def back(
         self,
         start: Array,
-        rule: Callable[["Walk", graphs.Op, list[Array | None]], Contributions],
+        rule: PrimitiveRule,
+        primitive_rules: Mapping[str, PrimitiveRule] | None = None,
     ) -> Array:
         """Carries an array from the output to the argument.
 
         Args:
           start: for the output.
-          rule: (walk, op, what its outputs carry) -> what its inputs get.
+          rule: of every primitive that the next argument does not name.
+          primitive_rules: name of a primitive -> its rule.
 
         Returns:
           What the argument gets, shaped like it.
         """
+        special = primitive_rules or {}
         carried: dict[int, Array] = {}
         if self.graph.output in self.graph.depending:
             carried[self.graph.output] = start
@@ -94,7 +99,7 @@ class Walk:
             outputs = [carried.pop(number, None) for number in op.outputs]
             if all(each is None for each in outputs):
                 continue
-            for number, share in rule(self, op, outputs):
+            for number, share in special.get(op.name, rule)(self, op, outputs):
                 old = carried.get(number)
                 carried[number] = share if old is None else old + share
         argument = self.value(self.graph.input)
@@ -123,7 +128,7 @@ def refuse(method: str, op: graphs.Op, why: str = "") -> NotImplementedError:
     """
     return NotImplementedError(
         f"{method} has no rule for the primitive {op.name!r}{why}, called at "
-        f"{graphs.place_of(op)}."
+        f"{graphs.place_of(op)}; give it one by `primitive_rules`."
     )
 
 
