@@ -86,7 +86,6 @@ __all__ = (
     "attribution_target",
     "baseline_neutrality",
     "baselines",
-    "alpha_beta_rule",
     "centred_logit",
     "class_token_attention",
     "completeness_error",

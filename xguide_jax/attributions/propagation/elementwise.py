@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+
 from xguide_jax.attributions.propagation import graph as graphs
 from xguide_jax.types import Array
 
@@ -10,7 +12,8 @@ from xguide_jax.types import Array
 AFFINE = frozenset({"add", "add_any", "sub", "neg", "mul", "div", "reduce_precision"})
 ELEMENTWISE = AFFINE | frozenset(
     """
-    abs acos acosh and asin asinh atan atan2 atanh cbrt ceil clamp copy cos cosh digamma
+    abs acos acosh and asin asinh atan atan2 atanh cbrt ceil clamp
+    convert_element_type copy cos cosh digamma
     eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log
     log1p logistic lt max min ne nextafter not or pow rem round rsqrt select_n sign sin
     sinh sqrt square tan tanh xor
@@ -25,13 +28,20 @@ class Parents:
     values that depend on the argument by other ways has none.
     """
 
-    def __init__(self, graph: graphs.Graph, shapes: Mapping[int, tuple[int, ...]]):
+    def __init__(self, graph: graphs.Graph, values: Mapping[int, Any]):
         """Finds all parents.
 
         Args:
           graph: the function.
-          shapes: of its values.
+          values: all of them, of which shape and dtype are used alone.
         """
+        shapes = {number: jnp.shape(value) for number, value in values.items()}
+        # A condition or an index has no share: its own parent is the one.
+        self._shared = frozenset(
+            number
+            for number, value in values.items()
+            if jnp.issubdtype(jnp.result_type(value), jnp.inexact)
+        )
         self._op_of = {number: op for op in graph.ops for number in op.outputs}
         self._depending = graph.depending
         self._parent: dict[int, int] = {}
@@ -115,7 +125,9 @@ class Parents:
     def _nearest_common(self, operands: list[int]) -> int | None:
         chains = [self._chain(each) for each in operands]
         for candidate in chains[0]:
-            if all(candidate in chain for chain in chains[1:]):
+            if candidate in self._shared and all(
+                candidate in chain for chain in chains[1:]
+            ):
                 return candidate
         return None
 

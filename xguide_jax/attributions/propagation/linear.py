@@ -5,7 +5,7 @@ MOVES = frozenset(
     """
     broadcast_in_dim concatenate convert_element_type copy copy_p device_put
     dynamic_slice dynamic_update_slice expand_dims gather optimization_barrier pad
-    reshape rev row sharding_constraint slice split squeeze stack
+    reshape rev row scatter sharding_constraint slice split squeeze stack
     transpose mesh_cast reshard layout_constraint pvary
     """.split()  # noqa: SIM905
 )

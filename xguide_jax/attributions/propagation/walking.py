@@ -28,8 +28,7 @@ class Walk:
         """
         self.graph = graph
         self._values = [_run(graph, point) for point in points]
-        shapes = {n: jnp.shape(value) for n, value in self._values[0].items()}
-        self.parents = elementwise.Parents(graph, shapes)
+        self.parents = elementwise.Parents(graph, self._values[0])
 
     def value(self, ref: graphs.Ref, point: int = 0) -> Any:
         """A value at one of the points."""
@@ -59,7 +58,12 @@ class Walk:
 
         Returns:
           For each of the wanted, in float32 or wider.
+
+        Raises:
+          NotImplementedError: if one of the wanted is an index or a condition.
         """
+        if not all(jnp.issubdtype(jnp.result_type(at[n]), jnp.inexact) for n in wanted):
+            raise refuse("propagation", op, " of an index that depends on the inputs")
 
         def outputs_of(*given: Array) -> list[Array]:
             known = dict(zip(wanted, given, strict=True))
