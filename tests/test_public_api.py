@@ -105,6 +105,21 @@ API = {
     "attributions.gradient_shap": (
         "predict_fn inputs targets", "key background sigma num_samples score_fn", "",
     ),
+    "attributions.alpha_beta_rule": ("alpha beta", "", ""),
+    "attributions.composite": ("", "first convolution dense", ""),
+    "attributions.deep_lift": (
+        "predict_fn inputs targets",
+        "baselines score_fn primitive_rules", "primitive_rules",
+    ),
+    "attributions.epsilon_rule": ("epsilon", "", ""),
+    "attributions.flat_rule": ("", "", ""),
+    "attributions.gamma_rule": ("gamma", "epsilon", "epsilon"),
+    "attributions.lrp": (
+        "predict_fn inputs targets",
+        "rules score_fn primitive_rules", "primitive_rules",
+    ),
+    "attributions.z_box_rule": ("low high", "", ""),
+    "attributions.z_plus_rule": ("", "", ""),
     "attributions.hi_res_cam": ("head_fn features targets", "score_fn", ""),
     "attributions.layer_baseline": ("forward baselines name", "", ""),
     "attributions.odam": ("head_fn features targets", "score_fn", ""),
