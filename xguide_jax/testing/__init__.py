@@ -1,7 +1,8 @@
-"""Conformance checks for explainers, terms and networks; a network and a batch."""
+"""Conformance checks of functions and networks; a network and a batch."""
 
 from xguide_jax.testing.apply_fns import check_apply_fn
 from xguide_jax.testing.explainers import check_explainer
+from xguide_jax.testing.metrics import check_metric
 from xguide_jax.testing.networks import example_batch, smooth_network
 from xguide_jax.testing.terms import check_guidance_term
 from xguide_jax.testing.tokens import token_batch, token_network
@@ -10,6 +11,7 @@ __all__ = (
     "check_apply_fn",
     "check_explainer",
     "check_guidance_term",
+    "check_metric",
     "example_batch",
     "smooth_network",
     "token_batch",
