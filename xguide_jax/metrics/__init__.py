@@ -12,6 +12,7 @@ from xguide_jax.metrics.attacks import (
     pgd_l2,
     pgd_linf,
 )
+from xguide_jax.metrics.complexity import effective_number_of_features, entropy, gini
 from xguide_jax.metrics.faithfulness import (
     area_under_curve,
     insertion_curve,
@@ -63,11 +64,14 @@ __all__ = (
     "correct_under",
     "cosine_similarity",
     "demographic_parity_gap",
+    "effective_number_of_features",
     "energy_pointing_game",
+    "entropy",
     "equalised_odds_gap",
     "explanation_precision_recall",
     "fgsm",
     "gaussian_noise",
+    "gini",
     "group_accuracy",
     "group_mean",
     "group_undefined",
