@@ -7,9 +7,6 @@ import pytest
 
 from xguide_jax import metrics, testing
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(testing, "check_metric"), reason="`testing.check_metric` is not there"
-)
 REGION = np.array([[[1.0, 1, 0, 0], [0, 0, 0, 0]]], np.float32)
 GOOD = np.array([[[3.0, 2, 1, 0.5], [-1, 0, 0.25, -2]]], np.float32)
 BAD = GOOD[..., ::-1].copy()
