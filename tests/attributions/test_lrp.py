@@ -90,6 +90,14 @@ def test_conservation_with_and_without_a_bias(rule, conserves):
         assert (lost < 1e-5) == (conserves or bias == 0)
 
 
+def test_epsilon_moves_a_negative_output_away_from_0_too():
+    """z = R = 3 − 6.5 = −3.5 and the divisor −4, where −3 would enlarge the shares."""
+    predict = functools.partial(layer, bias=-6.5)
+    rule = attributions.epsilon_rule(0.5)
+    found = explain(predict, POINT, rules=rule, score_fn=first_output)
+    np.testing.assert_allclose(found, [np.array([2, -2, 3]) * 3.5 / 4], rtol=1e-5)
+
+
 def test_a_convolution_is_the_layer_that_it_writes_out():
     kernel = WEIGHTS.reshape(3, 1, 1)
     numbers = ("NWC", "WIO", "NWC")
