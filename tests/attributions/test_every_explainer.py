@@ -54,3 +54,43 @@ def test_it_guides_a_network_on_decoys(name):
         assert 0 < float(optax.tree.norm(gradient)) < np.inf
     assert values == sorted(values, reverse=True), values
     assert values[-1] < 0.999 * values[0]
+
+
+_SEGMENTS = {"segments": np.arange(4), "num_segments": 4, "baselines": 0.0}
+# What each chunked explainer counts by, few and many of it, and its other settings; the
+# loops of integrated gradients, expected gradients, SmoothGrad and occlusion are
+# measured beside their own tests.
+COUNTED = {
+    "kernel_shap": ("num_samples", (8, 14), {**_SEGMENTS, "chunk_size": 1}),
+    "lime": (
+        "num_samples", (5, 20),
+        {**_SEGMENTS, "kernel_width": 1.0, "ridge": 1.0, "chunk_size": 1},
+    ),
+    "rise": (
+        "num_masks", (3, 12),
+        {"grid": (2,), "keep_probability": 0.5, "baselines": 0.0, "chunk_size": 1},
+    ),
+    "shapley_sampling": ("num_samples", (1, 4), {**_SEGMENTS, "chunk_size": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(
+    jax.__version_info__ < (0, 12), reason="XLA dropped barriers too early"
+)
+@pytest.mark.parametrize("name", sorted(COUNTED))
+def test_memory_does_not_grow_with_the_count(name):
+    count, numbers, settings = COUNTED[name]
+    kernel = np.ones((4, 1024), np.float32)
+
+    def temporary_bytes(number):
+        run = lambda inputs: getattr(attributions, name)(
+            lambda x: jax.nn.softplus(x @ kernel) @ kernel.T, inputs,
+            np.zeros(64, np.int32), key=jax.random.key(0),
+            score_fn=attributions.target_logit, **{count: number}, **settings,
+        )  # fmt: skip
+        compiled = jax.jit(run).lower(np.ones((64, 4), np.float32)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    few, many = map(temporary_bytes, numbers)
+    assert few > 64 * 1024 * 4  # the activations of one chunk are in it
+    assert many < 1.5 * few
