@@ -1,6 +1,7 @@
 """Promises of all explainers at once: each can guide, and none is forgotten."""
 
 import functools
+import pathlib
 
 import explainer_cases
 import jax
@@ -10,6 +11,9 @@ import pytest
 
 from xguide_jax import attributions, guidance, training
 
+ROOT = pathlib.Path(__file__).parents[2]
+with np.load(ROOT / "tests" / "golden" / "captum_cnn.npz") as stored:
+    GOLDEN = {name: stored[name] for name in stored if "differentiable/" in name}
 STEP = 0.004  # of the parameters' own length
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -18,6 +22,18 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 def test_the_cases_are_all_public_explainers():
     public = set(attributions.__all__) - explainer_cases.NOT_EXPLAINERS
     assert public == set(explainer_cases.CASES)
+
+
+@pytest.mark.parametrize("name", sorted(explainer_cases.CASES))
+def test_the_readme_has_its_row_and_what_captum_gives(name):
+    if name == "expected_gradients_at":  # the draws of another row, given
+        return
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (row,) = (x for x in text.splitlines() if x.startswith("|") and f"`{name}`" in x)
+    captum = explainer_cases.CASES[name].captum
+    known = {k.removeprefix("differentiable/"): str(v) for k, v in GOLDEN.items()}
+    found = "not t" if captum is None else known[captum].partition(":")[0]
+    assert found in row.rsplit("|", 2)[1]
 
 
 @pytest.mark.thorough  # a double backward pass is compiled for each
