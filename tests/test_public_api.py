@@ -169,6 +169,10 @@ API = {
     "metrics.correct_under": ("predict_fn changed_inputs labels", "correct", ""),
     "metrics.cosine_similarity": ("first second", "where", "where"),
     "metrics.demographic_parity_gap": ("predicted groups", "num_groups", ""),
+    "metrics.comprehensiveness": (
+        "predict_fn inputs labels attributions", "fractions fill key value where",
+        "where",
+    ),
     "metrics.effective_number_of_features": ("maps", "where", "where"),
     "metrics.energy_pointing_game": ("maps region", "where", "where"),
     "metrics.entropy": ("maps", "where", "where"),
@@ -186,8 +190,8 @@ API = {
         "explain params", "key layers init_fn similarity", "",
     ),
     "metrics.insertion_curve": (
-        "predict_fn inputs labels attributions", "fractions fill key correct",
-        "correct",
+        "predict_fn inputs labels attributions", "fractions fill key value",
+        "value",
     ),
     "metrics.iou": ("maps region", "threshold where", "where"),
     "metrics.local_lipschitz": ("explain inputs", "key radius num_samples", ""),
@@ -207,12 +211,16 @@ API = {
     "metrics.relevance_mass_accuracy": ("maps region", "where", "where"),
     "metrics.relevance_rank_accuracy": ("maps region", "where", "where"),
     "metrics.removal_curve": (
-        "predict_fn inputs labels attributions", "fractions fill key correct",
-        "correct",
+        "predict_fn inputs labels attributions", "fractions fill key value",
+        "value",
     ),
     "metrics.shuffle_parameters": ("params key", "", ""),
     "metrics.structural_similarity": ("first second", "data_range", ""),
     "metrics.top_k_intersection": ("first second", "k where", "where"),
+    "metrics.sufficiency": (
+        "predict_fn inputs labels attributions", "fractions fill key value where",
+        "where",
+    ),
     "metrics.worst_group": ("accuracy", "count", "count"),
     "guidance.saliency_guided": (
         "", "mask_fraction fill rank_fn score_fn explain_in frozen_teacher consistency",

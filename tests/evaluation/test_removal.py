@@ -101,13 +101,13 @@ def test_maps_and_fills_come_back_in_the_order_given(problem):
     assert list(found.maps["z"]) == list(found.chance) == ["u", "b"]
 
 
-def test_correct_is_handed_on(problem):
+def test_what_is_read_is_handed_on(problem):
     predict, inputs, labels = problem
     found = evaluation.measure_removal(
         predict, inputs, labels, {"map": inputs},
         orders=evaluation.random_orders(inputs, key=jax.random.key(3), num_orders=1),
         fills={"b": BLACK}, fractions=(0.0, 0.5), key=jax.random.key(4), batch_size=4,
-        correct=lambda logits, labels: jnp.full(len(labels), 0.25),
+        value=lambda logits, labels: jnp.full(len(labels), 0.25),
     )  # fmt: skip
     close(found.maps["map"]["b"].removal.curve, 0.25)
     close(found.chance["b"].insertion.curve, 0.25)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from absl.testing import parameterized
 
-from xguide_jax import metrics, ops
+from xguide_jax import attributions, metrics, ops
 
 KEY = jax.random.key(0)
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -174,7 +174,7 @@ class CurvesTest(chex.TestCase):
         def correct(logits, labels):
             return (logits[:, 0] > 0) == (labels == 1)
 
-        own = functools.partial(function, predict_fn=one_logit, correct=correct)
+        own = functools.partial(function, predict_fn=one_logit, value=correct)
         for run in (own, jax.jit(own)):
             actual = run(MAPS)
             np.testing.assert_array_equal(actual, function())
@@ -182,7 +182,7 @@ class CurvesTest(chex.TestCase):
 
     @parameterized.parameters(removal, insertion)
     def test_one_logit_is_refused_where_nobody_says_what_is_correct(self, function):
-        message = r"`correct` must be given .* \(4, 1\).* one logit"
+        message = r"`value` must be given .* \(4, 1\).* one logit"
         one_logit = lambda inputs: planted(inputs)[:, :1]
         softmax = functools.partial(function, predict_fn=one_logit)
         for run in (softmax, jax.jit(softmax)):
@@ -195,7 +195,7 @@ class CurvesTest(chex.TestCase):
         share = lambda logits, labels: jnp.mean(
             (logits > 4.5) == (labels > 0.5), axis=-1
         )
-        actual = removal(labels=labels, correct=share)
+        actual = removal(labels=labels, value=share)
         # w · x, as above, against 4.5, and 5 against it.
         expected = [
             [0.5, 0.5, 0, 0, 0],
@@ -207,14 +207,14 @@ class CurvesTest(chex.TestCase):
 
     def test_what_is_not_one_value_an_example_is_refused(self):
         every = lambda logits, labels: logits > 0
-        with pytest.raises(ValueError, match=r"`correct` must .*\(4,\).*\(4, 2\)"):
-            removal(correct=every)
+        with pytest.raises(ValueError, match=r"`value` must .*\(4,\).*\(4, 2\)"):
+            removal(value=every)
 
-    def test_with_a_correct_of_ones_own_nan_is_undefined_all_the_same(self):
+    def test_with_a_value_of_ones_own_nan_is_undefined_all_the_same(self):
         maps = MAPS.copy()
         maps[1] = 0.5  # orders nothing
         own = lambda logits, labels: jnp.where(labels == 1, jnp.nan, 1.0)
-        actual = removal(maps, correct=own)
+        actual = removal(maps, value=own)
         np.testing.assert_array_equal(np.isnan(actual[:, 0]), [0, 1, 1, 0])
 
     @parameterized.parameters("bfloat16", "float16")
@@ -303,3 +303,38 @@ class AreaTest(chex.TestCase):
             area(np.ones((2, 3)), fractions=(0.0, 1.0))
         with pytest.raises(ValueError, match="must increase strictly"):
             area(np.ones((2, 2)), fractions=(1.0, 0.0))
+
+
+class ReadingTest(chex.TestCase):
+    def test_deletion_and_insertion_of_a_score_by_hand(self):
+        actual = removal(value=attributions.target_logit)
+        expected = [[10, 6, 3, 1, 0], [10, 9, 7, 4, 0], [5] * 5, [10, 7, 5, 4, 0]]
+        np.testing.assert_array_equal(actual, expected)
+        actual = insertion(value=attributions.target_logit)
+        expected = [[0, 4, 7, 9, 10], [0, 1, 3, 6, 10], [5] * 5, [0, 3, 5, 6, 10]]
+        np.testing.assert_array_equal(actual, expected)
+
+    def test_probabilities_end_at_those_of_the_intact_and_of_the_blank_input(self):
+        value = attributions.target_probability
+        removed, inserted = removal(value=value), insertion(value=value)
+        clean = value(planted(INPUTS), LABELS)
+        blank = value(planted(0 * INPUTS), LABELS)
+        for curve, ends in ((removed, (clean, blank)), (inserted, (blank, clean))):
+            np.testing.assert_allclose(curve[:, 0], ends[0], rtol=1e-6)
+            np.testing.assert_allclose(curve[:, -1], ends[1], rtol=1e-6)
+
+    def test_removing_to_the_maps_own_baseline(self):
+        baselines = np.arange(16, dtype=np.float32).reshape(4, 4) / 8
+        fill = functools.partial(ops.constant_fill, value=baselines)
+        # Contributions to a linear score add up to the drop that their removal makes.
+        maps = WEIGHTS * (INPUTS - baselines)
+        removed = removal(maps, fill=fill, value=lambda logits, _: logits[:, 0])
+        sums = np.cumsum(-np.sort(-maps, axis=-1), axis=-1)
+        np.testing.assert_allclose(removed[:, :1] - removed[:, 1:], sums, rtol=1e-5)
+
+    @parameterized.parameters(removal, insertion)
+    def test_the_old_keyword_says_what_is_new(self, function):
+        old = lambda logits, labels: logits[:, 0]
+        with pytest.warns(DeprecationWarning, match="give `value=` instead"):
+            actual = function(correct=old)
+        np.testing.assert_array_equal(actual, function(value=old))

@@ -11,7 +11,7 @@ import tqdm
 
 from xguide_jax import ops
 from xguide_jax.evaluation import chunking, evaluated, measuring
-from xguide_jax.metrics import faithfulness
+from xguide_jax.metrics import faithfulness, removing
 from xguide_jax.types import Batch, FillFn, PredictFn, PRNGKey, PyTree, ScoreFn
 
 TENTHS = tuple(step / 10 for step in range(11))
@@ -28,7 +28,7 @@ def evaluate(
     score_fn: ScoreFn | None = None,
     groups: Any = None,
     fractions: Sequence[float] = TENTHS,
-    correct: faithfulness.CorrectFn = faithfulness._top_class_is_label,
+    correct: removing.ValueFn = faithfulness._top_class_is_label,
     num_random_orders: int = 5,
     batch_size: int = 64,
     progress: bool = True,

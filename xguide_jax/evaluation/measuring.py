@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from xguide_jax import attributions, metrics
 from xguide_jax.evaluation import chance, positions, removal
-from xguide_jax.metrics import faithfulness
+from xguide_jax.metrics import removing
 from xguide_jax.types import Array, Batch, FillFn, PredictFn, PRNGKey, ScoreFn
 
 # (maps, region), one value a position, [B, ...] -> [B]
@@ -31,7 +31,7 @@ class Settings(NamedTuple):
     explainers: Mapping[str, Callable[[Array, Array], Array]]
     fills: Mapping[str, FillFn]
     fractions: Sequence[float]
-    correct: faithfulness.CorrectFn
+    correct: removing.ValueFn
     score_fn: ScoreFn | None
     num_random_orders: int
 
@@ -108,7 +108,7 @@ def measure(
         return removal.removal_curves(
             settings.predict, inputs, labels, scores,
             orders=orders, fills=fills, fractions=settings.fractions,
-            key=_stream(keys, 0), correct=settings.correct,
+            key=_stream(keys, 0), value=settings.correct,
         )  # fmt: skip
 
     region = positions.region_of(batch)

@@ -11,10 +11,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from xguide_jax import metrics, ops
+from xguide_jax import deprecating, metrics, ops
 from xguide_jax.evaluation import chance, chunking
-from xguide_jax.metrics import faithfulness
+from xguide_jax.metrics import removing
 from xguide_jax.types import Array, FillFn, PredictFn, PRNGKey
+
+_takes_correct = deprecating.old_keywords(
+    ["correct"], instead="value=", lift=lambda correct: {"value": correct}
+)
 
 
 def random_orders(inputs: Array, *, key: PRNGKey, num_orders: int) -> tuple[Array, ...]:
@@ -37,6 +41,7 @@ def random_orders(inputs: Array, *, key: PRNGKey, num_orders: int) -> tuple[Arra
     return tuple(ops.random_rank(inputs, key=k) for k in keys)
 
 
+@_takes_correct
 def measure_removal(
     predict_fn: PredictFn,
     inputs: Array,
@@ -48,7 +53,7 @@ def measure_removal(
     fractions: Sequence[float],
     key: PRNGKey,
     batch_size: int,
-    correct: faithfulness.CorrectFn | None = None,
+    value: removing.ValueFn | None = None,
 ) -> chance.Removal:
     """Both views of several maps with several fills, each beside chance.
 
@@ -58,14 +63,14 @@ def measure_removal(
       predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction of each
         curve, so compile it.
       inputs: float [N, ...].
-      labels: integer [N], in [0, C); whatever `correct` takes.
+      labels: integer [N], in [0, C); whatever `value` takes.
       scores: {map: float, broadcastable to the inputs}, ranked as they are.
       orders: the random ones, of `random_orders`, at least one.
       fills: {fill: (key, inputs) -> replacement values}, at least one.
       fractions: static, strictly increasing in [0, 1], at least two.
       key: for the fills; one key or [N].
       batch_size: B, the examples a call of `predict_fn`, at least 1.
-      correct: as for `metrics.removal_curve`; its default where left out.
+      value: as for `metrics.removal_curve`; its default where left out.
 
     Returns:
       A `Removal`, on the host.
@@ -79,7 +84,7 @@ def measure_removal(
         inputs, labels, scores, orders, keys = rows
         return removal_curves(
             predict_fn, inputs, labels, scores,
-            orders=orders, fills=fills, fractions=fractions, key=keys, correct=correct,
+            orders=orders, fills=fills, fractions=fractions, key=keys, value=value,
         )  # fmt: skip
 
     keys = ops.example_keys(key, len(inputs))
@@ -93,6 +98,7 @@ def measure_removal(
     return chance.compare_with_chance(in_order, fractions=fractions)
 
 
+@_takes_correct
 def removal_curves(
     predict_fn: PredictFn,
     inputs: Array,
@@ -103,9 +109,9 @@ def removal_curves(
     fills: Mapping[str, FillFn],
     fractions: Sequence[float],
     key: PRNGKey,
-    correct: faithfulness.CorrectFn | None = None,
+    value: removing.ValueFn | None = None,
 ) -> chance.Curves:
-    """Correctness of one batch in both views, by maps and by random orders.
+    """What is read of one batch in both views, by maps and by random orders.
 
     The curves of a map are `metrics.removal_curve` and `metrics.insertion_curve`; those
     of chance are the mean over random orders, without passes of their own for the
@@ -116,13 +122,13 @@ def removal_curves(
     Args:
       predict_fn: as for `measure_removal`.
       inputs: float [B, ...].
-      labels: integer [B], in [0, C); whatever `correct` takes.
+      labels: integer [B], in [0, C); whatever `value` takes.
       scores: {map: float, broadcastable to the inputs}, ranked as they are.
       orders: the random ones, of `random_orders`, at least one.
       fills: {fill: (key, inputs) -> replacement values}, at least one.
       fractions: static, strictly increasing in [0, 1].
       key: for the fills; one key or [B].
-      correct: as for `metrics.removal_curve`; its default where left out.
+      value: as for `metrics.removal_curve`; its default where left out.
 
     Returns:
       `Curves`, on the host.
@@ -136,8 +142,8 @@ def removal_curves(
             "at least one each."
         )
     settings: dict[str, Any] = {"key": key}
-    if correct is not None:
-        settings["correct"] = correct
+    if value is not None:
+        settings["value"] = value
     curve_fns: chance.Views[Callable[..., Array]] = chance.Views(
         removal=metrics.removal_curve, insertion=metrics.insertion_curve
     )

@@ -13,6 +13,7 @@ from xguide_jax.metrics.attacks import (
     pgd_linf,
 )
 from xguide_jax.metrics.complexity import effective_number_of_features, entropy, gini
+from xguide_jax.metrics.erasure import comprehensiveness, sufficiency
 from xguide_jax.metrics.faithfulness import (
     area_under_curve,
     insertion_curve,
@@ -61,6 +62,7 @@ __all__ = (
     "bias_amplification_attribute_to_task",
     "bias_amplification_task_to_attribute",
     "cascading_randomisation",
+    "comprehensiveness",
     "correct_under",
     "cosine_similarity",
     "demographic_parity_gap",
@@ -91,6 +93,7 @@ __all__ = (
     "removal_curve",
     "shuffle_parameters",
     "structural_similarity",
+    "sufficiency",
     "top_k_intersection",
     "worst_group",
 )

@@ -7,25 +7,26 @@ features: compare it with the curve of a random order on the *same* network, ove
 several draws.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 
 import chex
 import jax.numpy as jnp
 import numpy as np
 
-from xguide_jax import ops
+from xguide_jax import deprecating, ops
+from xguide_jax.metrics import removing
 from xguide_jax.types import Array, FillFn, PredictFn, PRNGKey
 
-# (logits, labels) -> [B], 1 where the prediction is right, 0 where not, or a share
-CorrectFn = Callable[[Array, Array], Array]
+_takes_correct = deprecating.old_keywords(
+    ["correct"], instead="value=", lift=lambda correct: {"value": correct}
+)
 
 
 def _top_class_is_label(logits: Array, labels: Array) -> Array:
     """Of a softmax head; NaN where the label is none of its classes."""
     if logits.ndim != 2 or logits.shape[-1] < 2:
         raise ValueError(
-            "`correct` must be given for logits of shape "
+            "`value` must be given for logits of shape "
             f"{logits.shape}: the top class is right or wrong among two or more. Of "
             "one logit and a sigmoid it is, e.g., "
             "lambda logits, labels: (logits[:, 0] > 0) == (labels == 1)."
@@ -38,6 +39,7 @@ def _top_class_is_label(logits: Array, labels: Array) -> Array:
     return jnp.where((labels >= 0) & (labels < num_classes), hit, jnp.nan)
 
 
+@_takes_correct
 def removal_curve(
     predict_fn: PredictFn,
     inputs: Array,
@@ -47,60 +49,63 @@ def removal_curve(
     fractions: Sequence[float],
     fill: FillFn,
     key: PRNGKey,
-    correct: CorrectFn = _top_class_is_label,
+    value: removing.ValueFn = _top_class_is_label,
 ) -> Array:
-    """Correctness as the most salient features are replaced, most salient first.
+    """The prediction as the most salient features are replaced, most salient first.
 
     At fraction d the k = floor(d n + 1e-6) highest of the n scores of an example are
     replaced, ties by lowest index. The fill sees the intact input and is drawn once, so
     that each step replaces more of the same values. The attributions are those of the
     intact input, signed or not, as ranked by the caller. A faithful map gives a curve
-    that falls fast.
+    that falls fast: lower is better. Read as correctness by default; with the
+    probability of the class as `value` it is the deletion game. Of a map that was made
+    against a baseline b, replace by b:
+    `functools.partial(ops.constant_fill, value=b)`, b [B, ...] or a number.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction, so compile
         it and not the curve, which would hold it F times.
       inputs: float [B, ...].
-      labels: integer [B], in [0, C); whatever `correct` takes, [B, ...].
+      labels: integer [B], in [0, C); whatever `value` takes, [B, ...].
       attributions: float, of the inputs' rank and broadcastable to them; with a last
         axis of 1, [B, H, W, 1], all channels of a position go together.
       fractions: static, strictly increasing in [0, 1]; 0 is the clean prediction.
       fill: (key, inputs) -> replacement values like `inputs`.
       key: for the fill; one key or [B].
-      correct: (logits, labels) -> [B], 1 where a prediction is right and 0 where it is
-        not, or a share in [0, 1]; NaN where that is undefined. By default the top class
-        of a softmax head is compared with the label. A sigmoid head brings its own: of
-        one logit `lambda logits, labels: (logits[:, 0] > 0) == (labels == 1)`.
+      value: (logits, labels) -> [B], what is read of a prediction: whether it is right
+        (1 or 0, or a share), a probability, a logit; NaN where that is undefined. By
+        default the top class of a softmax head is compared with the label. A sigmoid
+        head brings its own: of one logit
+        `lambda logits, labels: (logits[:, 0] > 0) == (labels == 1)`.
 
     Returns:
-      float32 [B, F], what `correct` says: by default 1 where the predicted class is the
+      float32 [B, F], what `value` says: by default 1 where the predicted class is the
       label, 0 where it is not. NaN where that is undefined: the whole row of an example
       whose attributions hold a NaN or do not order anything (all equal), or whose label
       is out of range; and single entries whose logits hold a NaN.
 
     Raises:
       AssertionError: if the shapes or dtypes are not those above.
-      ValueError: if the fractions are not increasing in [0, 1], `correct` returns other
+      ValueError: if the fractions are not increasing in [0, 1], `value` returns other
         than one value an example, or is left out for a head of one logit.
 
     Source: Ismail, Corrada Bravo, Feizi, "Improving Deep Learning Interpretability by
       Saliency Guided Training", NeurIPS 2021, public MNIST code: fractions 0, 0.1, …,
       0.9, the value of the image's first pixel as fill, the true class explained.
       Deviation: there at least one pixel is replaced, even at fraction 0. The paper's
-      text was not available to check.
+      text was not available to check. Petsiuk, Das, Saenko, "RISE: Randomized Input
+      Sampling for Explanation of Black-box Models", BMVC 2018: deletion, of the
+      probability, to 0; there a fixed number of pixels goes at each step.
     """
-    _check(inputs, labels, attributions)
-    fractions = _checked_fractions(fractions)
-    values = fill(key, inputs)
-
-    def predict_without(salient: Array) -> Array:
-        return predict_fn(ops.replace(inputs, salient, values))
-
-    return _curve(
-        predict_without, labels, attributions, fractions=fractions, correct=correct
-    )
+    removing.check(inputs, labels, attributions)
+    fractions = removing.checked_fractions(fractions)
+    order = removing.Order(attributions)
+    read = _reader(predict_fn, inputs, labels, fill(key, inputs), value)
+    rows = [read(order.highest(fraction)) for fraction in fractions]
+    return _curve(rows, order.defined)
 
 
+@_takes_correct
 def insertion_curve(
     predict_fn: PredictFn,
     inputs: Array,
@@ -110,43 +115,41 @@ def insertion_curve(
     fractions: Sequence[float],
     fill: FillFn,
     key: PRNGKey,
-    correct: CorrectFn = _top_class_is_label,
+    value: removing.ValueFn = _top_class_is_label,
 ) -> Array:
-    """Correctness as the most salient features are put back, most salient first.
+    """The prediction as the most salient features are put back, most salient first.
 
     The counterpart of `removal_curve`: at fraction d all but the k highest scores are
     replaced, by the same draw. 0 is the fill alone and 1 the intact input. A faithful
-    map gives a curve that rises fast.
+    map gives a curve that rises fast: higher is better.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction, so compile
         it and not the curve, which would hold it F times.
       inputs: float [B, ...].
-      labels: integer [B], in [0, C); whatever `correct` takes, [B, ...].
+      labels: integer [B], in [0, C); whatever `value` takes, [B, ...].
       attributions: float, of the inputs' rank and broadcastable to them.
       fractions: static, strictly increasing in [0, 1].
       fill: (key, inputs) -> replacement values like `inputs`.
       key: for the fill; one key or [B].
-      correct: as for `removal_curve`.
+      value: as for `removal_curve`.
 
     Returns:
-      float32 [B, F], what `correct` says, and NaN where `removal_curve` has it.
+      float32 [B, F], what `value` says, and NaN where `removal_curve` has it.
 
     Raises:
       AssertionError: if the shapes or dtypes are not those above.
-      ValueError: if the fractions are not increasing in [0, 1], `correct` returns other
+      ValueError: if the fractions are not increasing in [0, 1], `value` returns other
         than one value an example, or is left out for a head of one logit.
+
+    Source: Petsiuk et al., BMVC 2018: insertion, into a blurred image.
     """
-    _check(inputs, labels, attributions)
-    fractions = _checked_fractions(fractions)
-    values = fill(key, inputs)
-
-    def predict_with(salient: Array) -> Array:
-        return predict_fn(ops.replace(inputs, ~salient, values))
-
-    return _curve(
-        predict_with, labels, attributions, fractions=fractions, correct=correct
-    )
+    removing.check(inputs, labels, attributions)
+    fractions = removing.checked_fractions(fractions)
+    order = removing.Order(attributions)
+    read = _reader(predict_fn, inputs, labels, fill(key, inputs), value)
+    rows = [read(~order.highest(fraction)) for fraction in fractions]
+    return _curve(rows, order.defined)
 
 
 def area_under_curve(values: Array, *, fractions: Sequence[float]) -> Array:
@@ -169,7 +172,7 @@ def area_under_curve(values: Array, *, fractions: Sequence[float]) -> Array:
       ValueError: if the fractions are not increasing in [0, 1], fewer than two, or not
         as many as the values.
     """
-    fractions = _checked_fractions(fractions)
+    fractions = removing.checked_fractions(fractions)
     if len(fractions) < 2:
         raise ValueError(f"`fractions` (={fractions}) must be at least two.")
     # A width of 0.1 is 0 as an integer, True as a bool and 1.0078 times itself in
@@ -185,68 +188,22 @@ def area_under_curve(values: Array, *, fractions: Sequence[float]) -> Array:
     return jnp.sum(trapezoids, axis=-1) / (fractions[-1] - fractions[0])
 
 
-def _curve(
-    predict_at: Callable[[Array], Array],
+def _reader(
+    predict_fn: PredictFn,
+    inputs: Array,
     labels: Array,
-    attributions: Array,
-    *,
-    fractions: Sequence[float],
-    correct: CorrectFn,
-) -> Array:
-    """Correctness of `predict_at(mask of the salient)` at each fraction, [B, F]."""
-    ordered = _is_ordered(attributions)
-    places = _places(attributions)
-    num_scores = attributions[0].size
-    columns = []
-    # A plain loop, since a network in a compiled one is slow on CPU.
-    for fraction in fractions:
-        # 0.29 * 100 is 28.999...: without the small number k would be 28 and not 29.
-        k = int(fraction * num_scores + 1e-6)
-        logits = predict_at(places < k)
-        hits = jnp.asarray(correct(logits, labels))
-        if hits.shape != ordered.shape:
-            raise ValueError(
-                f"`correct` must return {ordered.shape}, one value an example; it "
-                f"returned {hits.shape}."
-            )
-        unclear = jnp.any(jnp.isnan(logits.reshape(len(logits), -1)), axis=-1)
-        hits = hits.astype(jnp.float32)
-        columns.append(jnp.where(ordered & ~unclear, hits, jnp.nan))
-    return jnp.stack(columns, axis=-1)
+    filled: Array,
+    value: removing.ValueFn,
+) -> Callable[[Array], Array]:
+    """(which features are replaced) -> what is read of the prediction, float [B]."""
+
+    def read(replaced: Array) -> Array:
+        logits = predict_fn(ops.replace(inputs, replaced, filled))
+        return removing.read(value, logits, labels)
+
+    # The callers' plain loop, since a network in a compiled one is slow on CPU.
+    return read
 
 
-def _places(attributions: Array) -> Array:
-    """The place of each score in its example's order, 0 the highest, ties by index.
-
-    One sort serves every fraction; selecting anew for each takes longer to compile than
-    the network.
-    """
-    scores = attributions.reshape(attributions.shape[0], -1)
-    order = jnp.argsort(-scores, axis=-1, stable=True)
-    return jnp.argsort(order, axis=-1).reshape(attributions.shape)
-
-
-def _is_ordered(attributions: Array) -> Array:
-    """False for an example whose scores hold a NaN or are all equal, [B]."""
-    scores = attributions.reshape(attributions.shape[0], -1)
-    lowest, highest = jnp.min(scores, axis=-1), jnp.max(scores, axis=-1)
-    # A NaN passes through both, and no comparison with it holds.
-    return (lowest < highest) | ((scores.shape[-1] == 1) & (lowest == highest))
-
-
-def _check(inputs: Array, labels: Array, attributions: Array) -> None:
-    chex.assert_type([inputs, attributions], float)
-    chex.assert_equal_shape_prefix([inputs, labels, attributions], 1)
-    chex.assert_equal_rank([inputs, attributions])
-    chex.assert_is_broadcastable(attributions.shape, inputs.shape)
-
-
-def _checked_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
-    checked = tuple(float(fraction) for fraction in fractions)
-    inside = all(0 <= fraction <= 1 for fraction in checked)
-    increasing = all(low < high for low, high in itertools.pairwise(checked))
-    if not (checked and inside and increasing):
-        raise ValueError(
-            f"`fractions` (={checked}) must increase strictly and lie in [0, 1]."
-        )
-    return checked
+def _curve(rows: Sequence[Array], defined: Array) -> Array:
+    return jnp.where(defined[:, None], jnp.stack(rows, axis=-1), jnp.nan)

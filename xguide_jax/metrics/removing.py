@@ -1,0 +1,154 @@
+"""Which features a step of a faithfulness test replaces, and how it is asked of.
+
+One sort of a map serves every step: a feature is replaced once its place in the order
+of the map is below the number of features replaced.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xguide_jax import ops
+from xguide_jax.metrics import masking
+from xguide_jax.types import Array
+
+# (logits, labels) -> [B]: what is read of a prediction along a curve.
+ValueFn = Callable[[Array, Array], Array]
+
+
+class Order:
+    """The order of the features in each map, and the rows that have one."""
+
+    def __init__(self, attributions: Array, where: Array | None = None) -> None:
+        """Sorts them.
+
+        Args:
+          attributions: float [B, ...].
+          where: bool, of their rank and broadcast to their shape: the features that
+            are ordered. Default: all are.
+        """
+        valid = None if where is None else masking.valid_cells(attributions, where)
+        self._places, self.defined, self._num_valid = _ordered(attributions, valid)
+        self._num_scores = math.prod(attributions.shape[1:])
+        self._all_valid = where is None
+
+    def highest(self, fraction: float, *, round_up: bool = False) -> Array:
+        """The most salient features of each map.
+
+        Args:
+          fraction: of the n features that are ordered.
+          round_up: whether ceil(d n) features or floor(d n) are taken.
+
+        Returns:
+          bool, shaped like the attributions.
+        """
+        count = functools.partial(_count, fraction, round_up=round_up)
+        if self._all_valid:
+            return self._places < count(self._num_scores)
+        counts = np.array([count(n) for n in range(self._num_scores + 1)], np.int32)
+        shape = (-1, *[1] * (self._places.ndim - 1))
+        return self._places < jnp.asarray(counts)[self._num_valid].reshape(shape)
+
+
+def _count(fraction: float, number: int, *, round_up: bool) -> int:
+    # 0.29 * 100 is 28.999...: without the small number k would be 28 and not 29.
+    if round_up:
+        return math.ceil(fraction * number - 1e-6)
+    return int(fraction * number + 1e-6)
+
+
+@jax.jit
+def _ordered(attributions: Array, valid: Array | None) -> tuple[Array, Array, Array]:
+    """The place of each score in its example's order, 0 the highest, ties by index.
+
+    What does not count has the last places. An example whose scores hold a NaN or are
+    all equal has no order.
+    """
+    scores = attributions.reshape(attributions.shape[0], -1)
+    if valid is None:
+        lowest, highest = jnp.min(scores, axis=-1), jnp.max(scores, axis=-1)
+        number = jnp.full(scores.shape[:1], scores.shape[-1])
+        keys = -scores
+    else:
+        counted = valid.reshape(scores.shape)
+        lowest = jnp.min(jnp.where(counted, scores, jnp.inf), axis=-1)
+        highest = jnp.max(jnp.where(counted, scores, -jnp.inf), axis=-1)
+        number = jnp.sum(counted, axis=-1)
+        keys = jnp.where(counted, -scores, jnp.nan)  # NaN is sorted last
+    order = jnp.argsort(keys, axis=-1, stable=True)
+    rows = jnp.arange(len(order))[:, None]
+    # Inverting the order by a scatter is cheaper than by a second sort.
+    numbers = jnp.broadcast_to(jnp.arange(order.shape[-1]), order.shape)
+    places = jnp.zeros_like(order).at[rows, order].set(numbers.astype(order.dtype))
+    # A NaN passes through both, and no comparison with it holds.
+    defined = (lowest < highest) | ((number == 1) & (lowest == highest))
+    return places.reshape(attributions.shape), defined, number
+
+
+def read(value: ValueFn, logits: Array, labels: Array) -> Array:
+    """What `value` says of each prediction, NaN where the prediction holds a NaN.
+
+    Args:
+      value: (logits, labels) -> [B].
+      logits: float [B, ...].
+      labels: [B, ...].
+
+    Returns:
+      float [B], float32 or wider.
+
+    Raises:
+      ValueError: if it is not one value an example.
+    """
+    values = jnp.asarray(value(logits, labels))
+    if values.shape != (len(logits),):
+        raise ValueError(
+            f"`value` must return {(len(logits),)}, one value an example; it "
+            f"returned {values.shape}."
+        )
+    unclear = jnp.any(jnp.isnan(logits.reshape(len(logits), -1)), axis=-1)
+    return jnp.where(unclear, jnp.nan, ops.at_least_float32(values))
+
+
+def check(inputs: Array, labels: Array, attributions: Array) -> None:
+    """Refuses maps that do not belong to their inputs.
+
+    Args:
+      inputs: [B, ...].
+      labels: [B, ...].
+      attributions: float, of the inputs' rank and broadcastable to them.
+
+    Raises:
+      AssertionError: if the shapes or dtypes are not those.
+    """
+    chex.assert_type(attributions, float)
+    chex.assert_equal_shape_prefix([inputs, labels, attributions], 1)
+    chex.assert_equal_rank([inputs, attributions])
+    chex.assert_is_broadcastable(attributions.shape, inputs.shape)
+
+
+def checked_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
+    """Fractions of the features, as floats.
+
+    Args:
+      fractions: at least one.
+
+    Returns:
+      them.
+
+    Raises:
+      ValueError: if they do not increase strictly or leave [0, 1].
+    """
+    checked = tuple(float(fraction) for fraction in fractions)
+    inside = all(0 <= fraction <= 1 for fraction in checked)
+    increasing = all(low < high for low, high in itertools.pairwise(checked))
+    if not (checked and inside and increasing):
+        raise ValueError(
+            f"`fractions` (={checked}) must increase strictly and lie in [0, 1]."
+        )
+    return checked
