@@ -182,12 +182,18 @@ API = {
     ),
     "metrics.fgsm": ("loss_fn inputs", "radius bounds", ""),
     "metrics.gaussian_noise": ("inputs", "key sigma bounds", ""),
+    "metrics.gaussian_perturbation": ("key inputs", "sigma", ""),
     "metrics.gini": ("maps", "where", "where"),
     "metrics.group_accuracy": ("correct groups", "num_groups", ""),
     "metrics.group_mean": ("values groups", "num_groups", ""),
     "metrics.group_undefined": ("correct groups", "num_groups", ""),
     "metrics.independent_randomisation": (
         "explain params", "key layers init_fn similarity", "",
+    ),
+    "metrics.infidelity": (
+        "predict_fn inputs targets attributions",
+        "key perturb num_samples score_fn optimal_scaling chunk_size",
+        "optimal_scaling chunk_size",
     ),
     "metrics.insertion_curve": (
         "predict_fn inputs labels attributions", "fractions fill key value",
@@ -213,6 +219,10 @@ API = {
     "metrics.removal_curve": (
         "predict_fn inputs labels attributions", "fractions fill key value",
         "value",
+    ),
+    "metrics.sensitivity_n": (
+        "predict_fn inputs targets attributions",
+        "key num_features num_subsets baselines score_fn chunk_size", "chunk_size",
     ),
     "metrics.shuffle_parameters": ("params key", "", ""),
     "metrics.structural_similarity": ("first second", "data_range", ""),
@@ -495,6 +505,7 @@ DEFAULTS = {
     "attributions.grad_cam": {"weights": None},
     "attributions.split_at": {"output": None},
     "losses.leaky_energy": {"leak": 0.5},
+    "metrics.infidelity": {"optimal_scaling": False, "chunk_size": None},
     "losses.region_contrastive_batch": {"where": None},
     "guidance.saliency_guided": {"explain_in": "eval", "frozen_teacher": False},
     "guidance.saliency_guided_published": {"mask_fraction": 0.5},

@@ -27,6 +27,7 @@ from xguide_jax.metrics.groups import (
     group_undefined,
     worst_group,
 )
+from xguide_jax.metrics.infidelity import gaussian_perturbation, infidelity
 from xguide_jax.metrics.localisation import (
     average_precision,
     energy_pointing_game,
@@ -54,6 +55,7 @@ from xguide_jax.metrics.randomisation import (
     shuffle_parameters,
 )
 from xguide_jax.metrics.robustness import local_lipschitz, max_sensitivity
+from xguide_jax.metrics.sensitivity_n import sensitivity_n
 
 __all__ = (
     "GroupGap",
@@ -73,11 +75,13 @@ __all__ = (
     "explanation_precision_recall",
     "fgsm",
     "gaussian_noise",
+    "gaussian_perturbation",
     "gini",
     "group_accuracy",
     "group_mean",
     "group_undefined",
     "independent_randomisation",
+    "infidelity",
     "insertion_curve",
     "iou",
     "local_lipschitz",
@@ -91,6 +95,7 @@ __all__ = (
     "relevance_mass_accuracy",
     "relevance_rank_accuracy",
     "removal_curve",
+    "sensitivity_n",
     "shuffle_parameters",
     "structural_similarity",
     "sufficiency",
