@@ -6,6 +6,7 @@
 import argparse
 
 NAMES = (
+    "deletion_curve",
     "double_backward",
     "feeding",
     "integrated_gradients",

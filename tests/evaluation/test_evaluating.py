@@ -1,7 +1,9 @@
 """One call for every number: maps from anywhere, of any network, on any batch."""
 
 import functools
+import gc
 import json
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from xguide_jax import attributions, evaluation, metrics, ops
+from xguide_jax.evaluation import measuring
 
 N = 12
 BLACK = functools.partial(ops.constant_fill, value=0.0)
@@ -137,6 +140,86 @@ def test_neither_the_batch_size_nor_other_maps_nor_a_stream_change_a_number(
     more = evaluate({"other": -array, "map": array})
     assert list(more.maps) == ["other", "map"]
     assert more.maps["map"].numbers == found.maps["map"].numbers
+
+
+def test_the_same_key_gives_the_same_numbers_and_another_gives_others(evaluate, array):
+    settings = {"fills": {"uniform": UNIFORM}}
+    first, again, other = (
+        evaluate({"map": array}, key=jax.random.key(seed), **settings)
+        for seed in (5, 5, 6)
+    )
+    same(first, again)
+    (one,), (two,) = first.curves.chance.values(), other.curves.chance.values()
+    assert not np.array_equal(one.removal, two.removal)
+    maps = [each.curves.maps["map"]["uniform"].removal for each in (first, other)]
+    assert not np.array_equal(*maps)  # the fill is drawn anew, too
+    assert first.control != other.control
+
+
+def test_of_a_stream_one_batch_is_held_and_none_is_read_ahead(evaluate, batch, kernel):
+    given, measured, held = [], [], []
+
+    def predict(inputs):
+        if isinstance(inputs, np.ndarray):
+            measured.append(len(given))
+        return inputs.reshape(len(inputs), -1) @ kernel
+
+    def stream():
+        for start in range(0, N, 4):
+            gc.collect()
+            held.append(sum(each() is not None for each in given))
+            # What came before has been measured by now.
+            assert not given or measured[-1] == len(given)
+            rows = slice(start, start + 4)
+            made = {name: leaf[rows].copy() for name, leaf in batch.items()}
+            given.append(weakref.ref(made["inputs"]))
+            yield made
+
+    found = evaluate({"map": EXPLAINER}, stream(), predict=predict)
+    assert (found.num_examples, len(given)) == (N, N // 4)
+    assert max(held) == 1
+
+
+def test_many_labels_at_once_bring_what_counts_as_right(evaluate, batch, array, kernel):
+    """Two of three logits are to be positive; the maps explain the first that is."""
+    logits = batch["inputs"].reshape(N, -1) @ kernel
+    labels = (logits > 0).astype(np.int32)
+    labels[0] = 1 - labels[0]  # all wrong
+    labels[1, 0] = 1 - labels[1, 0]  # one of three wrong
+    targets = logits.argmax(-1)
+    found = evaluate(
+        {"map": EXPLAINER},
+        {"inputs": batch["inputs"], "labels": labels, "targets": targets},
+        correct=lambda logits, labels: jnp.mean((logits > 0) == (labels == 1), axis=-1),
+        baselines=0.0, score_fn=SCORE,
+    )  # fmt: skip
+    np.testing.assert_allclose(found.accuracy.mean, (N - 1 - 1 / 3) / N, rtol=1e-6)
+    numbers = found.maps["map"].numbers
+    assert numbers.attribution_error.error < 1e-6
+    # Black gives logits of 0: what is right then is the share of zeros in the labels.
+    curve = found.maps["map"].against_chance["black"].removal.curve
+    np.testing.assert_allclose(curve[-1], np.mean(labels == 0), rtol=1e-6)
+
+
+def test_tokens_with_a_value_each_are_ranked_as_tokens(evaluate):
+    """The class is the sign of the second token's first feature; the map names it."""
+    inputs = np.random.default_rng(0).normal(size=(N, 5, 3)).astype(np.float32)
+    labels = (inputs[:, 1, 0] > 0).astype(np.int32)
+    maps = np.zeros((N, 5), np.float32)
+    maps[:, 1] = 1
+    found = evaluate(
+        {"token": maps, "features": np.repeat(maps[..., None], 3, axis=-1)},
+        {"inputs": inputs, "labels": labels, "region": maps > 0},
+        predict=lambda x: np.stack([-x[:, 1, 0], x[:, 1, 0]], axis=-1),
+        fractions=(0.0, 0.2, 1.0),
+        fills={"reversed": lambda key, inputs: -inputs},
+    )
+    views = found.maps["token"].against_chance["reversed"]
+    np.testing.assert_array_equal(views.removal.curve, [1, 0, 0])
+    np.testing.assert_array_equal(views.insertion.curve, [0, 1, 1])
+    for metric in found.maps["token"].numbers.localisation.values():
+        assert metric.mean == 1
+    assert found.maps["features"].numbers == found.maps["token"].numbers
 
 
 def test_an_inverted_map_is_worse_than_chance_and_a_random_one_is_chance(
@@ -274,3 +357,22 @@ def test_a_region_of_another_size_and_arrays_for_a_stream_are_refused(
         evaluate({"map": array}, batch=iter([batch]))
     with pytest.raises(ValueError, match="at least one example"):
         evaluate({"map": EXPLAINER}, batch=iter([]))
+    with pytest.raises(ValueError, match="must not hold a 'mask'"):
+        evaluate({"map": array}, batch={**batch, "mask": np.ones((N, 4, 4), bool)})
+    with pytest.raises(ValueError, match=r"must hold \['labels'\]"):
+        evaluate({"map": array}, batch={"inputs": batch["inputs"]})
+
+
+def test_the_tables_fit_a_terminal_with_two_fills_and_a_baseline(evaluate, array):
+    found = evaluate(
+        {"integrated gradients": array, "gradient": -array},
+        fills={"channel_mean": BLACK, "uniform": UNIFORM},
+        baselines={"integrated gradients": 0.0}, score_fn=SCORE,
+        groups=np.arange(N) % 2,
+    )  # fmt: skip
+    lines = str(found).splitlines()
+    assert max(map(len, lines)) <= 160
+    titles = next(line for line in lines if "energy in region" in line)
+    names = [title.strip() for title in titles.strip("|").split("|")]
+    assert names[1:5] == list(measuring.LOCALISATION)
+    assert sum("removal, own baseline" in line for line in lines) == 1

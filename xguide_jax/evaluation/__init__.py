@@ -38,8 +38,8 @@ from xguide_jax.evaluation.localisation import (
     energy_in_region,
     iou_at_held_out_threshold,
 )
-from xguide_jax.evaluation.presenting import gap_with_interval
 from xguide_jax.evaluation.removal import measure_removal, random_orders, removal_curves
+from xguide_jax.evaluation.result_tables import gap_with_interval
 from xguide_jax.evaluation.seeds import Estimate, paired_difference, ratio_of_means
 from xguide_jax.evaluation.summary import Summary, summarise, summarise_pair
 from xguide_jax.intervals import bootstrap_interval, t_interval

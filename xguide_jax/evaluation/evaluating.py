@@ -77,7 +77,8 @@ def evaluate(
     Raises:
       ValueError: if there is no map, fill or example; if maps, annotations, groups or
         baselines do not fit the inputs, naming both shapes; for maps of a stream that
-        are arrays; for baselines without `score_fn` or of a map that is not there.
+        are arrays; for baselines without `score_fn` or of a map that is not there; for
+        a batch with a 'mask', whose padding would be ranked like the rest.
       AssertionError: as `metrics.removal_curve`.
     """
     explainers = {name: each for name, each in maps.items() if callable(each)}
@@ -128,7 +129,7 @@ def evaluate(
             return measuring.measure(settings, *rows)
 
         for given in batches:
-            piece = {name: np.asarray(leaf) for name, leaf in given.items()}
+            piece = _checked_piece(given)
             size = ops.batch_size(piece)
             their_groups = piece.pop("groups", None) if groups is None else groups
             if their_groups is not None:
@@ -149,6 +150,17 @@ def evaluate(
         groups=np.concatenate(found_groups) if found_groups else None,
         fractions=tuple(fractions),
     )
+
+
+def _checked_piece(batch: Batch) -> dict[str, np.ndarray]:
+    if missing := sorted({"inputs", "labels"} - batch.keys()):
+        raise ValueError(f"`batch` must hold {missing}; it has {sorted(batch)}.")
+    if "mask" in batch:
+        raise ValueError(
+            "`batch` must not hold a 'mask': padded places would be ranked, replaced "
+            "and counted. Evaluate sequences of one length at a time, without it."
+        )
+    return {name: np.asarray(leaf) for name, leaf in batch.items()}
 
 
 def _predict(predict_fn: Callable[[Any], Any]) -> PredictFn:

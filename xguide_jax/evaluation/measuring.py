@@ -16,6 +16,8 @@ from xguide_jax.types import Array, Batch, FillFn, PredictFn, PRNGKey, ScoreFn
 LOCALISATION: Mapping[str, Callable[[Array, Array], Array]] = {
     "energy in region": metrics.energy_pointing_game,
     "pointing game": metrics.pointing_game,
+    "rank accuracy": metrics.relevance_rank_accuracy,
+    "average precision": metrics.average_precision,
 }
 # maps, one value a position, [B, ...] -> [B]
 COMPLEXITY: Mapping[str, Callable[[Array], Array]] = {}
