@@ -49,4 +49,4 @@ def test_a_reader_sees_results_and_pictures_without_running_it(path):
 
 
 def test_there_are_notebooks():
-    assert len(PATHS) == 2
+    assert len(PATHS) == 3
