@@ -13,6 +13,7 @@ from xguide_jax.types import ApplyFn, Array
 RULES = ("left", "right", "trapezoid", "midpoint")
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _CHUNK = 19
+_ROUNDING = 1e-5
 
 
 def make_convergence(
@@ -77,10 +78,11 @@ def slope(errors: np.ndarray, counts: tuple[int, ...] = COUNTS) -> float:
       counts: [P].
 
     Returns:
-      d log error / d log n, fitted; NaN where an error is 0 or there are too few.
+      d log error / d log n, fitted; NaN where an error is that of rounding, or there
+      are too few.
     """
     kept = (np.array(counts) >= 8) & (np.array(counts) <= 128)
-    if kept.sum() < 2 or not np.all(errors[kept] > 0):
+    if kept.sum() < 2 or not np.all(errors[kept] > _ROUNDING):
         return float("nan")
     return float(np.polyfit(np.log(np.array(counts)[kept]), np.log(errors[kept]), 1)[0])
 

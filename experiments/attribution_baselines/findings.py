@@ -27,16 +27,25 @@ def findings(found: Found) -> list[str]:
         _complete(found, trained),
         _wrong(found, trained),
         _neutral(found, trained),
+        _apart(found),
         _convergence(found, trained),
         _limit(found, trained),
     ]
-    return [text for text in texts if text] + _photographs(found)
+    if len(found[trained]) == 1:
+        texts.append("One seed: no intervals, and no claim beyond these networks.")
+    return [*texts, *_photographs(found)]
 
 
 def _mean(
-    found: Found, arm: str, method: str, layer: str, number: tables.Number
+    found: Found,
+    arm: str,
+    method: str,
+    layer: str,
+    number: tables.Number,
+    *,
+    baseline: str = COMMON,
 ) -> float:
-    values = tables.over_seeds(found[arm], method, layer, number)
+    values = tables.over_seeds(found[arm], method, layer, number, baseline=baseline)
     return float(np.nanmean(values)) if not np.all(np.isnan(values)) else float("nan")
 
 
@@ -108,6 +117,17 @@ def _neutral(found: Found, arm: str) -> str:
     )
 
 
+def _apart(found: Found) -> str:
+    parts = "; ".join(
+        f"{arm} {tables.cell(tables.disagreement(repeats), digits=2)}"
+        for arm, repeats in found.items()
+    )
+    return (
+        "How much the choice of a baseline matters, by the median error of integrated "
+        f"gradients against the baselines of others: {parts}."
+    )
+
+
 def _convergence(found: Found, arm: str) -> str:
     errors = {
         rule: np.mean([r.measured.convergence[INPUT][rule] for r in found[arm]], axis=0)
@@ -129,12 +149,13 @@ def _limit(found: Found, arm: str) -> str:
     repeats = found[arm]
     exact = tables.integrated_of(repeats[0].measured)
     area = np.mean([r.measured.area.mean() for r in repeats])
-    inside = _mean(found, arm, exact, INPUT, tables.energy)
+    ask = lambda method, layer, number: _mean(
+        found, arm, method, layer, number, baseline="zeros"
+    )
+    inside = ask(exact, INPUT, tables.energy)
+    # From 'no digit' the difference is 0 outside of the box, whatever the method.
     pairs = [
-        (
-            _mean(found, arm, method, layer, tables.common_error),
-            _mean(found, arm, method, layer, tables.energy),
-        )
+        (ask(method, layer, tables.own_error), ask(method, layer, tables.energy))
         for method in tables.methods_of(repeats[0].measured)
         for layer in LAYERS
     ]
@@ -146,8 +167,8 @@ def _limit(found: Found, arm: str) -> str:
     return (
         "The limit of the measure: noise, rescaled to the target, has error 0 and "
         f"puts {area:.2f} of itself into the box, as much as the box is large; {exact} "
-        f"puts {inside:.2f} there. Over all methods and layers of {arm}, error and "
-        f"energy in the box have a rank correlation of {together:+.2f}."
+        f"from 'zeros' puts {inside:.2f} there. Over all methods and layers of {arm} "
+        f"own error and energy in the box have a rank correlation of {together:+.2f}."
     )
 
 

@@ -28,7 +28,12 @@ def own_error(judged: Judged, common: np.ndarray) -> float:
 
 
 def common_error(judged: Judged, common: np.ndarray) -> float:
-    """Attribution error against the common baseline; a `Number`."""
+    """Attribution error against the common baseline; a `Number`.
+
+    Undefined for the methods that should add up to nothing.
+    """
+    if np.isnan(judged.own).all():
+        return float("nan")
     return judging.error(judged.totals, common)
 
 
@@ -135,13 +140,17 @@ def cell(values: Sequence[float], *, digits: int = 3) -> str:
 
 
 def by_layer(
-    repeats: Sequence[results.Result[Measured]], numbers: Mapping[str, Number]
+    repeats: Sequence[results.Result[Measured]],
+    numbers: Mapping[str, Number],
+    *,
+    baseline: str = COMMON,
 ) -> Rows:
     """A row a method; for each number a column a layer.
 
     Args:
       repeats: of an arm.
       numbers: {what it says: number}.
+      baseline: for the methods that are told one.
 
     Returns:
       Rows.
@@ -149,7 +158,9 @@ def by_layer(
     return [
         {"method": method}
         | {
-            f"{text}: {layer}": cell(over_seeds(repeats, method, layer, number))
+            f"{text}: {layer}": cell(
+                over_seeds(repeats, method, layer, number, baseline=baseline)
+            )
             for text, number in numbers.items()
             for layer in LAYERS
         }
@@ -216,6 +227,25 @@ def wrong_baseline(repeats: Sequence[results.Result[Measured]]) -> Rows:
         }
         for made in BASELINES
     ]
+
+
+def disagreement(repeats: Sequence[results.Result[Measured]]) -> list[float]:
+    """How far apart baselines are: the error of a map against another's target.
+
+    Args:
+      repeats: of an arm.
+
+    Returns:
+      [S], the median over pairs of baselines of the error of integrated gradients.
+    """
+    exact = integrated_of(repeats[0].measured)
+    pairs = [
+        over_seeds(repeats, exact, INPUT, common_error, baseline=made, common=common)
+        for made in BASELINES
+        for common in BASELINES
+        if made != common
+    ]
+    return [float(value) for value in np.median(pairs, axis=0)]
 
 
 def converging(found: Found) -> Rows:
