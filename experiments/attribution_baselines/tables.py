@@ -132,7 +132,8 @@ def cell(values: Sequence[float], *, digits: int = 3) -> str:
     defined = np.array([value for value in values if not np.isnan(value)])
     if not len(defined):
         return "-"
-    text = f"{defined.mean():.{digits}f}"
+    # Never a negative zero.
+    text = f"{round(float(defined.mean()), digits) + 0.0:.{digits}f}"
     if len(defined) == 1:
         return text
     low, high = intervals.t_interval(defined[:, None])
