@@ -85,6 +85,7 @@ def test_every_leaf_comes_out_of_the_file_and_all_of_the_file_is_used(monkeypatc
     found["_blocks.3._expand_conv.weight"][5, 2, 0, 0] = 1  # [out, in, h, w]
     found["_fc.weight"][7, 11] = 2  # [out, in]
     found["_bn0.running_var"][3] = 3
+    found["_blocks.3._depthwise_conv.weight"][9, 0, 1, 4] = 4  # [out, in, h, w]
     found["_bn0.num_batches_tracked"] = np.array(9)
     monkeypatch.setattr(
         loading.pytorch_weights, "read_pytorch_weights", lambda path: found
@@ -92,9 +93,10 @@ def test_every_leaf_comes_out_of_the_file_and_all_of_the_file_is_used(monkeypatc
     params, model_state = models.load_efficientnet_lite0("file")
     assert jax.tree.structure((params, model_state)) == jax.tree.structure(SHAPES)
     assert params["block_3_expand_conv"]["kernel"][0, 0, 2, 5] == 1
+    assert params["block_3_depthwise_conv"]["kernel"][1, 4, 0, 9] == 4
     assert params["classifier"]["kernel"][11, 7] == 2
     assert model_state["batch_stats"]["stem_norm"]["var"][3] == 3
-    assert sum(float(jnp.sum(x)) for x in jax.tree.leaves((params, model_state))) == 6
+    assert sum(float(jnp.sum(x)) for x in jax.tree.leaves((params, model_state))) == 10
 
 
 def test_what_is_missing_unknown_or_of_another_shape_is_named(monkeypatch):
