@@ -286,7 +286,7 @@ API = {
     "evaluation.map_rows": ("batch_fn rows", "batch_size", ""),
     "evaluation.measure_removal": (
         "predict_fn inputs labels scores",
-        "orders fills fractions key batch_size correct", "correct",
+        "orders fills fractions key batch_size value", "value",
     ),
     "evaluation.of_explain": ("explain", "", ""),
     "evaluation.of_inputs": ("explainer", "", ""),
@@ -299,7 +299,7 @@ API = {
     ),
     "evaluation.removal_curves": (
         "predict_fn inputs labels scores",
-        "orders fills fractions key correct", "correct",
+        "orders fills fractions key value", "value",
     ),
     "evaluation.summarise": ("values", "", ""),
     "evaluation.summarise_pair": ("first second", "", ""),

@@ -82,9 +82,9 @@ def deep_lift(
       Propagating Activation Differences", ICML 2017, the rescale rule; the midpoint for
       products is that of Lundberg and Lee's Shapley values for two factors (ours for
       matrices). Captum's `DeepLift` agrees on convolutions, dense layers, elementwise
-      functions and average pooling; behind a ReLU its max-pooling was not complete where
-      we compared the two (tests/attributions/test_against_captum.py), and it takes the
-      gradient of products.
+      functions and average pooling; behind a ReLU its max-pooling was not complete
+      where we compared the two (tests/attributions/test_against_captum.py), and it
+      takes the gradient of products.
     """
     if baselines is inputs:
         raise ValueError(
