@@ -216,6 +216,10 @@ API = {
     "metrics.rank_correlation": ("first second", "where", "where"),
     "metrics.relevance_mass_accuracy": ("maps region", "where", "where"),
     "metrics.relevance_rank_accuracy": ("maps region", "where", "where"),
+    "metrics.removal_and_insertion": (
+        "predict_fn inputs labels attributions",
+        "fractions fill key num_random_orders value", "value",
+    ),
     "metrics.removal_curve": (
         "predict_fn inputs labels attributions", "fractions fill key value",
         "value",

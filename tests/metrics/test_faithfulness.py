@@ -338,3 +338,14 @@ class ReadingTest(chex.TestCase):
         with pytest.warns(DeprecationWarning, match="give `value=` instead"):
             actual = function(correct=old)
         np.testing.assert_array_equal(actual, function(value=old))
+
+    @parameterized.parameters(removal, insertion)
+    def test_a_nan_is_seen_in_a_large_batch_too(self, function):
+        # A maximum over many numbers does not always see it.
+        maps = np.random.default_rng(0).normal(size=(64, 100)).astype(np.float32)
+        maps[7, 50] = np.nan
+        actual = function(
+            maps, np.ones((64, 100), np.float32), np.zeros(64, np.int32),
+            predict_fn=lambda inputs: inputs[:, :2],
+        )  # fmt: skip
+        np.testing.assert_array_equal(np.isnan(actual[:, 2]), np.arange(64) == 7)

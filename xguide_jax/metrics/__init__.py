@@ -12,6 +12,7 @@ from xguide_jax.metrics.attacks import (
     pgd_l2,
     pgd_linf,
 )
+from xguide_jax.metrics.both_orders import RemovalAndInsertion, removal_and_insertion
 from xguide_jax.metrics.complexity import effective_number_of_features, entropy, gini
 from xguide_jax.metrics.erasure import comprehensiveness, sufficiency
 from xguide_jax.metrics.faithfulness import (
@@ -59,6 +60,7 @@ from xguide_jax.metrics.sensitivity_n import sensitivity_n
 
 __all__ = (
     "GroupGap",
+    "RemovalAndInsertion",
     "area_under_curve",
     "average_precision",
     "bias_amplification_attribute_to_task",
@@ -94,6 +96,7 @@ __all__ = (
     "rank_correlation",
     "relevance_mass_accuracy",
     "relevance_rank_accuracy",
+    "removal_and_insertion",
     "removal_curve",
     "sensitivity_n",
     "shuffle_parameters",

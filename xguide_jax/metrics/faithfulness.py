@@ -10,6 +10,7 @@ several draws.
 from collections.abc import Callable, Sequence
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -33,6 +34,11 @@ def _top_class_is_label(logits: Array, labels: Array) -> Array:
         )
     chex.assert_rank(labels, 1)
     chex.assert_type(labels, int)
+    return _hit(logits, labels)
+
+
+@jax.jit
+def _hit(logits: Array, labels: Array) -> Array:
     num_classes = logits.shape[-1]
     labels = labels.astype(jnp.int32)
     hit = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
@@ -188,6 +194,10 @@ def area_under_curve(values: Array, *, fractions: Sequence[float]) -> Array:
     return jnp.sum(trapezoids, axis=-1) / (fractions[-1] - fractions[0])
 
 
+# One program a step: many small ones would cost as much as a small network.
+_replace = jax.jit(ops.replace)
+
+
 def _reader(
     predict_fn: PredictFn,
     inputs: Array,
@@ -198,7 +208,7 @@ def _reader(
     """(which features are replaced) -> what is read of the prediction, float [B]."""
 
     def read(replaced: Array) -> Array:
-        logits = predict_fn(ops.replace(inputs, replaced, filled))
+        logits = predict_fn(_replace(inputs, replaced, filled))
         return removing.read(value, logits, labels)
 
     # The callers' plain loop, since a network in a compiled one is slow on CPU.

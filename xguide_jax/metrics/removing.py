@@ -48,19 +48,46 @@ class Order:
         Returns:
           bool, shaped like the attributions.
         """
-        count = functools.partial(_count, fraction, round_up=round_up)
+        among = functools.partial(count, fraction, round_up=round_up)
         if self._all_valid:
-            return self._places < count(self._num_scores)
-        counts = np.array([count(n) for n in range(self._num_scores + 1)], np.int32)
+            return self.between(0, among(self._num_scores))
+        counts = np.array([among(n) for n in range(self._num_scores + 1)], np.int32)
         shape = (-1, *[1] * (self._places.ndim - 1))
         return self._places < jnp.asarray(counts)[self._num_valid].reshape(shape)
 
+    def between(self, first: int, last: int) -> Array:
+        """The features from one place of the order to another.
 
-def _count(fraction: float, number: int, *, round_up: bool) -> int:
+        Args:
+          first: the lowest place, 0 that of the most salient.
+          last: the place after the highest.
+
+        Returns:
+          bool, shaped like the attributions.
+        """
+        return _between(self._places, first, last)
+
+
+def count(fraction: float, number: int, *, round_up: bool = False) -> int:
+    """How many features a fraction of them is.
+
+    Args:
+      fraction: d, in [0, 1].
+      number: n, of the features.
+      round_up: whether it is ceil(d n) or floor(d n).
+
+    Returns:
+      the number, of d n up to 1e-6.
+    """
     # 0.29 * 100 is 28.999...: without the small number k would be 28 and not 29.
     if round_up:
         return math.ceil(fraction * number - 1e-6)
     return int(fraction * number + 1e-6)
+
+
+@jax.jit
+def _between(places: Array, first: int | Array, last: int | Array) -> Array:
+    return (places >= first) & (places < last)
 
 
 @jax.jit
@@ -74,21 +101,23 @@ def _ordered(attributions: Array, valid: Array | None) -> tuple[Array, Array, Ar
     if valid is None:
         lowest, highest = jnp.min(scores, axis=-1), jnp.max(scores, axis=-1)
         number = jnp.full(scores.shape[:1], scores.shape[-1])
+        clear = ~jnp.any(jnp.isnan(scores), axis=-1)
         keys = -scores
     else:
         counted = valid.reshape(scores.shape)
         lowest = jnp.min(jnp.where(counted, scores, jnp.inf), axis=-1)
         highest = jnp.max(jnp.where(counted, scores, -jnp.inf), axis=-1)
         number = jnp.sum(counted, axis=-1)
+        clear = ~jnp.any(jnp.isnan(scores) & counted, axis=-1)
         keys = jnp.where(counted, -scores, jnp.nan)  # NaN is sorted last
     order = jnp.argsort(keys, axis=-1, stable=True)
     rows = jnp.arange(len(order))[:, None]
     # Inverting the order by a scatter is cheaper than by a second sort.
     numbers = jnp.broadcast_to(jnp.arange(order.shape[-1]), order.shape)
     places = jnp.zeros_like(order).at[rows, order].set(numbers.astype(order.dtype))
-    # A NaN passes through both, and no comparison with it holds.
-    defined = (lowest < highest) | ((number == 1) & (lowest == highest))
-    return places.reshape(attributions.shape), defined, number
+    varied = (lowest < highest) | ((number == 1) & (lowest == highest))
+    # Of 4096 numbers or more XLA's minimum and maximum on a CPU overlook a NaN.
+    return places.reshape(attributions.shape), varied & clear, number
 
 
 def read(value: ValueFn, logits: Array, labels: Array) -> Array:
@@ -111,6 +140,11 @@ def read(value: ValueFn, logits: Array, labels: Array) -> Array:
             f"`value` must return {(len(logits),)}, one value an example; it "
             f"returned {values.shape}."
         )
+    return _nan_where_unclear(values, logits)
+
+
+@jax.jit
+def _nan_where_unclear(values: Array, logits: Array) -> Array:
     unclear = jnp.any(jnp.isnan(logits.reshape(len(logits), -1)), axis=-1)
     return jnp.where(unclear, jnp.nan, ops.at_least_float32(values))
 
