@@ -224,9 +224,8 @@ API = {
         "predict_fn inputs labels attributions", "fractions fill key value",
         "value",
     ),
-    "metrics.sensitivity_n": (
-        "predict_fn inputs targets attributions",
-        "key num_features num_subsets baselines score_fn chunk_size", "chunk_size",
+    "metrics.road_curve": (
+        "predict_fn inputs labels attributions", "fractions sigma key value", "value",
     ),
     "metrics.shuffle_parameters": ("params key", "", ""),
     "metrics.structural_similarity": ("first second", "data_range", ""),
@@ -349,6 +348,7 @@ API = {
     "guidance.other_backgrounds": (
         "key inputs", "region present axis_name", "present axis_name",
     ),
+    "ops.noisy_linear_imputation": ("inputs mask", "key sigma", ""),
     "ops.keyed": ("rank", "", ""),
     "ops.random_rank": ("attributions", "key", ""),
     "ops.batch_size": ("batch", "", ""),

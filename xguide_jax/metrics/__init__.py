@@ -55,6 +55,7 @@ from xguide_jax.metrics.randomisation import (
     randomise_parameters,
     shuffle_parameters,
 )
+from xguide_jax.metrics.road import road_curve
 from xguide_jax.metrics.robustness import local_lipschitz, max_sensitivity
 from xguide_jax.metrics.sensitivity_n import sensitivity_n
 
@@ -98,6 +99,7 @@ __all__ = (
     "relevance_rank_accuracy",
     "removal_and_insertion",
     "removal_curve",
+    "road_curve",
     "sensitivity_n",
     "shuffle_parameters",
     "structural_similarity",

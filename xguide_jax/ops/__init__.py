@@ -14,6 +14,7 @@ from xguide_jax.ops.filling import (
     replace,
     uniform_range_fill,
 )
+from xguide_jax.ops.imputing import noisy_linear_imputation
 from xguide_jax.ops.normalising import (
     min_max_normalise,
     normalise_by_max,
@@ -72,6 +73,7 @@ __all__ = (
     "mean_fill",
     "mean_magnitude",
     "min_max_normalise",
+    "noisy_linear_imputation",
     "normalise_by_max",
     "normalise_by_max_magnitude",
     "per_example",
