@@ -20,7 +20,10 @@ LOCALISATION: Mapping[str, Callable[[Array, Array], Array]] = {
     "average precision": metrics.average_precision,
 }
 # maps, one value a position, [B, ...] -> [B]
-COMPLEXITY: Mapping[str, Callable[[Array], Array]] = {}
+COMPLEXITY: Mapping[str, Callable[[Array], Array]] = {
+    "Gini index": metrics.gini,
+    "effective features": metrics.effective_number_of_features,
+}
 
 # The fill that is added for a map that has a baseline: removal "to b".
 OWN_BASELINE = "own baseline"

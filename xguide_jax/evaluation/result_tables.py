@@ -50,7 +50,7 @@ def _quantities(numbers: Sequence["MapNumbers"]) -> list[_Quantity]:
     if any(each.attribution_error for each in numbers):
         found.append(_Quantity(Column("attribution error", best="min"), _error))
     found += [
-        _Quantity(Column(name), functools.partial(_complexity, name))
+        _Quantity(Column(name, decimals=None), functools.partial(_complexity, name))
         for name in measuring.COMPLEXITY
     ]
     return found
