@@ -33,6 +33,11 @@ MORE_TESTS = {
     "ordering": ["region_ranking", "patterns"],
     "localisation": ["region_ranking"],
     "overlap": ["localisation", "region_ranking"],
+    "evaluated": ["evaluating"],
+    "measuring": ["evaluating"],
+    "positions": ["evaluating"],
+    "presenting": ["evaluating"],
+    "result_tables": ["evaluating"],
 }
 
 

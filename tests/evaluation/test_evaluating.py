@@ -1,5 +1,6 @@
 """One call for every number: maps from anywhere, of any network, on any batch."""
 
+import contextlib
 import functools
 import gc
 import json
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from xguide_jax import attributions, evaluation, metrics, ops
-from xguide_jax.evaluation import measuring
+from xguide_jax.evaluation import evaluating, measuring
 
 N = 12
 BLACK = functools.partial(ops.constant_fill, value=0.0)
@@ -294,6 +295,8 @@ def test_boxes_are_regions_and_no_annotation_is_no_localisation(evaluate, batch,
     boxed = {**plain, "boxes": boxes, "boxes_valid": np.ones((N, 1), bool)}
     found = evaluate({"map": array}, batch=boxed)
     same(found, evaluate({"map": array}))
+    with pytest.raises(ValueError, match="needs 'boxes_valid'"):
+        evaluate({"map": array}, batch={**plain, "boxes": boxes})
     assert evaluate({"map": array}, batch=plain).maps["map"].numbers.localisation == {}
 
 
@@ -361,6 +364,24 @@ def test_a_region_of_another_size_and_arrays_for_a_stream_are_refused(
         evaluate({"map": array}, batch={**batch, "mask": np.ones((N, 4, 4), bool)})
     with pytest.raises(ValueError, match=r"must hold \['labels'\]"):
         evaluate({"map": array}, batch={"inputs": batch["inputs"]})
+
+
+def test_the_bar_counts_batches_and_of_a_stream_no_total(evaluate, batch, monkeypatch):
+    bars = []
+
+    class Bar(contextlib.nullcontext):
+        def __init__(self, *, total, unit, disable):
+            super().__init__(self)
+            self.total, self.count = total, 0
+            bars.append(self)
+
+        def update(self):
+            self.count += 1
+
+    monkeypatch.setattr(evaluating.tqdm, "tqdm", Bar)
+    evaluate({"map": EXPLAINER}, batch_size=5)
+    evaluate({"map": EXPLAINER}, batch=iter([batch]))
+    assert [(bar.total, bar.count) for bar in bars] == [(3, 3), (None, 3)]
 
 
 def test_the_tables_fit_a_terminal_with_two_fills_and_a_baseline(evaluate, array):

@@ -77,7 +77,8 @@ def region_of(batch: Batch) -> Array | None:
       float32 [B, ...], or None for a batch without annotations.
 
     Raises:
-      ValueError: for a region that does not fit the inputs, naming both shapes.
+      ValueError: for a region that does not fit the inputs, naming both shapes; for
+        boxes without 'boxes_valid'.
     """
     inputs = batch["inputs"]
     positions = _shape_of_positions(inputs)
@@ -88,7 +89,11 @@ def region_of(batch: Batch) -> Array | None:
                 f"`batch`['region'] of shape {region.shape} does not fit inputs of "
                 f"shape {inputs.shape}: it must be {positions}."
             )
-    elif {"boxes", "boxes_valid"} <= batch.keys():
+    elif "boxes" in batch:
+        if "boxes_valid" not in batch:
+            raise ValueError(
+                "`batch`['boxes'] needs 'boxes_valid' [B, N], which of them are there."
+            )
         region = ops.rasterise_boxes(
             jnp.asarray(batch["boxes"]),
             jnp.asarray(batch["boxes_valid"]),
