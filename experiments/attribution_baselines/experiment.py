@@ -139,7 +139,7 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
 EXPERIMENT = loop.Experiment(
     name="attribution_baselines",
     question="Do explanations add up to what they explain, and compared with what?",
-    cost="3 arms, one seed",
+    cost="3 arms, one seed: 2 min of CPU time, and some more for the photographs",
     config=Config,
     check=check,
     grammar=terms.GRAMMAR,

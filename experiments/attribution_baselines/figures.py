@@ -1,5 +1,6 @@
 """The figures of attribution baselines."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -56,25 +57,24 @@ def make_figures(found: tables.Found) -> dict[str, tuple[str, Any]]:
             ),
         )
     for arm, repeats in found.items():
+        # Behind the average pooling there is nothing to converge.
         errors = {
-            f"{rule}, {layer}": np.array(
-                [r.measured.convergence[layer][rule] for r in repeats]
-            )
-            for layer in LAYERS[:2]
+            rule: {
+                layer: np.log10(
+                    [r.measured.convergence[layer][rule] + 1e-8 for r in repeats]
+                )
+                for layer in LAYERS[:-1]
+            }
             for rule in convergence.RULES
-            if rule != "trapezoid"
         }
-        counts = np.arange(next(iter(errors.values())).shape[1])
+        first = next(iter(errors.values()))[LAYERS[0]]
         figures[f"convergence_{arm}"] = (
             f"{arm}: attribution error of integrated gradients by the number of points",
             reporting.training_curves(
-                {
-                    name: {"error": np.log10(np.maximum(e, 1e-8))}
-                    for name, e in errors.items()
-                },
-                steps=counts,
+                errors,
+                steps=np.arange(first.shape[1]),
                 x_label="log2 of the number of points",
-                labels={"error": "log10 of the error"},
+                labels={layer: f"{layer}, log10 of the error" for layer in LAYERS},
             ),
         )
     return figures
@@ -83,12 +83,14 @@ def make_figures(found: tables.Found) -> dict[str, tuple[str, Any]]:
 def _chosen(
     maps: dict[str, np.ndarray], names: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
-    """Those that begin with one of the names, each name's last."""
+    """Those of the names, or, where a number follows, the one with the largest."""
     found: dict[str, np.ndarray] = {}
+    number_in = lambda key: [int(digits) for digits in re.findall(r"\d+", key)]
     for name in names:
-        fitting = [key for key in maps if key.startswith(name)]
-        if fitting:
-            found[fitting[-1]] = maps[fitting[-1]]
+        fitting = [key for key in maps if key.startswith(f"{name}, ")]
+        key = name if name in maps else max(fitting, key=number_in, default="")
+        if key:
+            found[key] = maps[key]
     return found
 
 
