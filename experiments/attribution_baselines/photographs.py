@@ -161,7 +161,8 @@ def _judge(
     """All methods that are cheap enough, at every layer, and maps of some."""
     judged: list[judging.Judged] = []
     maps: dict[str, np.ndarray] = {}
-    every = methods.cheap_methods(methods.Budget(num_points, 1, 1, 1))
+    # Four points at once: each chunk of a path is compiled by itself.
+    every = methods.cheap_methods(methods.Budget(num_points, 1, 1, 4))
     for layer in LAYERS:
         names = [COMMON] if layer == INPUT else list(explained.baselines)
         found, own = judging.make_judge(apply_fn, layer, every)(explained, names)
