@@ -227,6 +227,10 @@ API = {
     "metrics.road_curve": (
         "predict_fn inputs labels attributions", "fractions sigma key value", "value",
     ),
+    "metrics.sensitivity_n": (
+        "predict_fn inputs targets attributions",
+        "key num_features num_subsets baselines score_fn chunk_size", "chunk_size",
+    ),
     "metrics.shuffle_parameters": ("params key", "", ""),
     "metrics.structural_similarity": ("first second", "data_range", ""),
     "metrics.top_k_intersection": ("first second", "k where", "where"),
