@@ -67,3 +67,20 @@ def test_the_structural_similarity():
         better=(first, first + 0.1 * second), worse=(second, first),
         higher_is_better=True, bounds=(-1.0, 1.0), scale_invariant=False,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "higher_is_better", "bounds"),
+    [
+        ("effective_number_of_features", False, (1.0, 8.0)),
+        ("entropy", False, (0.0, np.log(8))),
+        ("gini", True, (0.0, 7 / 8)),
+    ],
+)
+def test_metrics_of_how_simple_a_map_is(name, higher_is_better, bounds):
+    simple = np.array([[[9.0, 0, 0, 0], [0, -0.1, 0, 0]]], np.float32)
+    testing.check_metric(
+        getattr(metrics, name), better=(simple,), worse=(GOOD,),
+        higher_is_better=higher_is_better, bounds=bounds, scale_invariant=True,
+        undefined=[(0 * GOOD,)],
+    )  # fmt: skip
