@@ -136,8 +136,8 @@ def test_constant_sides_and_nan_are_undefined_in_their_row_alone():
     np.testing.assert_array_equal(np.isnan(measure(maps)), [False, True, False])
     flat = lambda inputs: affine(jnp.where(inputs[:, :1] == inputs[:, :1], 0.1, inputs))
     assert np.all(np.isnan(measure(EXACT, predict_fn=flat)))
-    # A score of 1e6 moves by less than its own rounding.
-    high = lambda inputs: 1e6 + 1e-3 * affine(inputs)
+    # A score of 1e6 has steps of 1/16, and moves by a few of them.
+    high = lambda inputs: 1e6 + 0.1 * affine(inputs)
     assert np.all(np.isnan(measure(EXACT, predict_fn=high)))
     broken = lambda inputs: jnp.where(inputs[:, :1] == 0, jnp.nan, affine(inputs))
     assert np.all(np.isnan(measure(EXACT, predict_fn=broken)))
