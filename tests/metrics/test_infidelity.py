@@ -99,6 +99,19 @@ def test_a_map_of_effects_is_divided_by_the_change_first():
     assert np.all(measure(effects, perturb=to_baseline) > 1e-3)
 
 
+def test_the_network_sees_the_input_less_the_perturbation():
+    seen = []
+
+    def record(values):
+        seen.append(np.asarray(values))
+        return affine(values)
+
+    to_baseline = lambda key, inputs: inputs - 2
+    measure(SLOPES, predict_fn=record, perturb=to_baseline, num_samples=1)
+    np.testing.assert_array_equal(seen[0], INPUTS)
+    np.testing.assert_allclose(seen[1], np.full((3, 5), 2), rtol=1e-6)
+
+
 def test_draws_belong_to_examples_and_more_of_them_extend_the_sequence():
     found, _ = draws()
     keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, jnp.arange(3))
