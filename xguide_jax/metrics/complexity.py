@@ -106,6 +106,5 @@ def _shares(maps: Array, where: Array | None) -> tuple[Array, Array, Array]:
     # The largest is about 1 then, and the sum neither overflows nor vanishes.
     magnitudes = ops.rescale_extremes(magnitudes, axis=axes)
     total = jnp.sum(magnitudes, axis=axes, keepdims=True)
-    # No comparison with NaN holds; a share of an infinite total would be 0.
-    defined = ((total > 0) & jnp.isfinite(total)).reshape(-1)
+    defined = (total > 0).reshape(-1)  # no comparison with NaN holds
     return ops.safe_divide(magnitudes, total), valid, defined
