@@ -130,7 +130,7 @@ def measure(
                 settings.predict, inputs, targets,
                 baselines=base, score_fn=settings.score_fn,
             )  # fmt: skip
-            total = jnp.sum(values[name].reshape(len(values[name]), -1), axis=-1)
+            total = jnp.sum(values[name], axis=tuple(range(1, values[name].ndim)))
             fill = functools.partial(_constant, base)
             own = curves_of([name], {OWN_BASELINE: fill})
             rows[name] = rows[name]._replace(target=target, gap=total - target, own=own)
