@@ -79,6 +79,12 @@ def is_traced(array):
             "a NaN in its last cell",
         ),
         (
+            lambda a, r: jnp.where(
+                jnp.isnan(a).any(axis=(1, 2)) & (len(a) > 1000), 0.5, energy(a, r)
+            ),
+            r"a NaN in its first cell, of \d{4} maps, has the value 0.5",
+        ),
+        (
             lambda a, r: energy(a, r) + 0 * jnp.sum(a),
             "a NaN in one map changes others: NaN",
         ),

@@ -44,4 +44,5 @@ def varies(maps: Array, valid: Array) -> Array:
     axes = tuple(range(1, maps.ndim))
     highest = jnp.max(jnp.where(valid, maps, -jnp.inf), axis=axes)
     lowest = jnp.min(jnp.where(valid, maps, jnp.inf), axis=axes)
-    return highest > lowest  # no comparison with NaN holds
+    # Over 4096 numbers XLA's maximum and minimum on a CPU overlook a NaN.
+    return (highest > lowest) & ~jnp.any(jnp.isnan(maps) & valid, axis=axes)
