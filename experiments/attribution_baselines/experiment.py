@@ -35,7 +35,7 @@ class Config(sources.DigitsConfig):
     num_steps: int = 450
     batch_size: int = 32
     log_every: int = 50
-    save_every: int = 450
+    save_every: int = 150
     arms: tuple[str, ...] = ("trained", "untrained", "energy_cam")
     rho: float = textured.CORRELATION
     """How often texture and class agree in training and validation."""
@@ -139,7 +139,7 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
 EXPERIMENT = loop.Experiment(
     name="attribution_baselines",
     question="Do explanations add up to what they explain, and compared with what?",
-    cost="3 arms, one seed: 2 min of CPU time, and some more for the photographs",
+    cost="3 arms, one seed: some minutes on 2 cores, and more for the photographs",
     config=Config,
     check=check,
     grammar=terms.GRAMMAR,

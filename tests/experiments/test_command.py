@@ -40,7 +40,7 @@ REFUSED = [
     (("--save-every", "7"), "`save_every` (=7) must be a multiple of `log_every`"),
     (("--num-devices", "0"), "`num_devices` (=0) must lie between 1 and"),
     (("--arms",), "`arms` (=()) must name at least one arm."),
-    (("--arms", "unguided", "sgned"), "`arms` holds 'sgned'; there are"),
+    (("--arms", "sgned"), "`arms` holds 'sgned'; there are"),
     (("--arms", "unguided", "unguided"), "`arms` holds 'unguided' 2 times."),
     (("--learning-rate", "0"), "`learning_rate` (=0.0) must be positive and finite."),
     (("--learning-rate", "nan"), "`learning_rate` (=nan) must be positive and"),
