@@ -65,9 +65,16 @@ def _told(excess: Mapping[tuple[str, str], float], what: str) -> str:
     if not over:
         return f"no method attributes {_CLEAR:.0%} {what}"
     most = sorted(over, key=lambda place: -over[place])[:4]
-    worst = "; ".join(f"{m} at {layer} {over[m, layer]:.0%}" for m, layer in most)
+    worst = "; ".join(
+        f"{method} at {layer} {_share(over[method, layer])}" for method, layer in most
+    )
     which = "; ".join(dict.fromkeys(method for method, _ in over))
     return f"over {_CLEAR:.0%} {what} is attributed by {which}. The most: {worst}"
+
+
+def _share(value: float) -> str:
+    """A percentage; a rule that explodes has no digits worth reading."""
+    return f"{value:.0%}" if value < 100 else "more than 10,000%"
 
 
 def _complete(found: Found, arm: str) -> str:

@@ -78,7 +78,9 @@ def gamma_rule(gamma: float, *, epsilon: float = 1e-9) -> RelevanceRule:
     """R_i = Σ_j a_i (w_ij + γ w_ij⁺) / (Σ_k a_k (w_kj + γ w_kj⁺) + c_j) R_j.
 
     Positive weights count 1 + γ times. The kernel alone is changed, as in Captum's
-    `GammaRule`, and not the bias; for a ≥ 0, behind a ReLU, as published.
+    `GammaRule`, and not the bias; for a ≥ 0, behind a ReLU, as published. Where inputs
+    have both signs, as behind a bottleneck without a ReLU, the divisor may vanish where
+    z does not, and relevance explodes: take `epsilon_rule` there.
 
     Args:
       gamma: γ, at least 0; 0 is `epsilon_rule`.
