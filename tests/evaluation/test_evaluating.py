@@ -223,6 +223,17 @@ def test_tokens_with_a_value_each_are_ranked_as_tokens(evaluate):
     assert found.maps["features"].numbers == found.maps["token"].numbers
 
 
+def test_one_random_order_and_one_example_at_a_time_are_enough(
+    found, evaluate, batch, array
+):
+    few = {name: leaf[:2] for name, leaf in batch.items()}
+    one = evaluate({"map": array[:2]}, few, num_random_orders=1, batch_size=1)
+    for name, rows in one.maps["map"].rows.items():
+        np.testing.assert_allclose(rows, found.maps["map"].rows[name][:2], rtol=1e-6)
+    (views,) = one.curves.chance.values()
+    assert set(np.unique(views.removal)) <= {0, 1}  # a mean over one order
+
+
 def test_an_inverted_map_is_worse_than_chance_and_a_random_one_is_chance(
     evaluate, array
 ):
