@@ -223,6 +223,16 @@ def test_tokens_with_a_value_each_are_ranked_as_tokens(evaluate):
     assert found.maps["features"].numbers == found.maps["token"].numbers
 
 
+def test_random_values_score_what_knowing_nothing_scores(found):
+    """The region is half of the image; of uniform values the Gini index is 1/3."""
+    control = found.control
+    for name in ("energy in region", "rank accuracy"):
+        assert abs(control.localisation[name].mean - 0.5) < 0.1
+    assert abs(control.complexity["Gini index"].mean - 1 / 3) < 0.06
+    assert control.gaps == {}
+    assert control.localisation.keys() == found.maps["map"].numbers.localisation.keys()
+
+
 def test_one_random_order_and_one_example_at_a_time_are_enough(
     found, evaluate, batch, array
 ):
