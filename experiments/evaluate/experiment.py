@@ -142,5 +142,5 @@ def main() -> None:
 EXPERIMENT = listing.Listed(
     name="evaluate",
     question="Whose maps of a network are faithful, and point at the evidence?",
-    cost="six explainers on 256 digits: a minute and a half on 2 cores",
+    cost="six explainers on 256 digits: a minute on 2 cores",
 )
