@@ -22,8 +22,7 @@ NOT_EXPLAINERS = {
     "sum_log_probabilities", "target_log_probability", "target_logit",
     "target_probability",
     # against what
-    "background_crop", "baseline_neutrality", "blur", "channel_mean", "data_mean",
-    "layer_baseline", "sigmoid_baseline_neutrality", "uniform_noise", "zeros",
+    "baseline_neutrality", "baselines", "layer_baseline", "sigmoid_baseline_neutrality",
     # what it adds up to
     "Attribution", "attribution_error", "attribution_of", "attribution_target",
     "completeness_error", "completeness_gap", "expected_target",

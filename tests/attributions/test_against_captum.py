@@ -20,15 +20,12 @@ from xguide_jax.types import ModelOutput
 GOLDEN = dict(np.load(pathlib.Path(__file__).parents[1] / "golden" / "captum_cnn.npz"))
 SETTINGS = dict(setting.split("=") for setting in GOLDEN["settings"])
 NUM_POINTS = int(SETTINGS["num_points"])
-INPUTS, TARGETS = GOLDEN["inputs"], GOLDEN["targets"]
+GAMMA, LARGE_EPSILON = float(SETTINGS["gamma"]), float(SETTINGS["large_epsilon"])
+INPUTS, TARGETS = GOLDEN["inputs"], GOLDEN["targets"].astype(np.int32)
 BASELINES, BACKGROUND = GOLDEN["baselines"], GOLDEN["background"]
 PARAMS = {k.removeprefix("params/"): v for k, v in GOLDEN.items() if "params/" in k}
 SCORE = {"score_fn": attributions.target_logit}
 TOLERANCE = 1e-4  # of the largest value of a map
-
-
-def needs(name):
-    return pytest.mark.skipif(not hasattr(attributions, name), reason=f"no {name}")
 
 
 def convolution(params, name, images):
@@ -51,18 +48,24 @@ def max_pool(features):
     )
 
 
+def average_pool(features):
+    batch, height, width, channels = features.shape
+    windows = features.reshape(batch, height // 2, 2, width // 2, 2, channels)
+    return jnp.mean(windows, axis=(2, 4))
+
+
 def dense(params, name, values):
     return values @ params[f"{name}.kernel"] + params[f"{name}.bias"]
 
 
-def run(images, *, params=PARAMS, overrides=None):
+def run(images, *, params=PARAMS, pool=max_pool, overrides=None):
     overrides = overrides or {}
     first = convolution(params, "first", images)
     first = jax.nn.relu(batch_norm(params, "first_norm", first))
     first = overrides.get("first", first)
     change = batch_norm(params, "second_norm", convolution(params, "second", first))
     features = overrides.get("features", jax.nn.relu(first + change))
-    pooled = max_pool(features).reshape(len(features), -1)
+    pooled = pool(features).reshape(len(features), -1)
     hidden = jax.nn.relu(dense(params, "dense", pooled))
     logits = dense(params, "output", hidden)
     return ModelOutput(logits, {"first": first, "features": features})
@@ -103,7 +106,6 @@ def test_integrated_gradients_by_the_midpoint_rule():
     assert_agrees(maps, "integrated_gradients")
 
 
-@needs("layer_baseline")
 def test_layer_integrated_gradients_from_the_features_of_an_input_baseline():
     settings = {"num_points": NUM_POINTS, "chunk_size": NUM_POINTS, **SCORE}
     head, features = attributions.split_at(run, INPUTS, "first")
@@ -137,8 +139,6 @@ def given_noise(monkeypatch):
 def test_smooth_grad_its_square_and_its_variance_with_given_noise(
     explainer, name, given_noise
 ):
-    if not hasattr(attributions, explainer):
-        pytest.skip("missing")
     maps = getattr(attributions, explainer)(
         functools.partial(attributions.input_gradient, **SCORE),
         predict, INPUTS, TARGETS, **given_noise,
@@ -150,14 +150,11 @@ def test_smooth_grad_its_square_and_its_variance_with_given_noise(
     "name", ["grad_cam", "signed_grad_cam", "hi_res_cam", "odam", "layer_cam"]
 )
 def test_class_activation_maps_behind_a_residual_block(name):
-    if not hasattr(attributions, name):
-        pytest.skip("missing")
     head, features = attributions.split_at(run, INPUTS, "features")
     maps = getattr(attributions, name)(head, features, TARGETS, **SCORE)
     assert_agrees(maps, name)
 
 
-@needs("expected_gradients_at")
 def test_gradient_shap_with_given_samples():
     maps = attributions.expected_gradients_at(
         predict, INPUTS, TARGETS,
@@ -210,3 +207,56 @@ def test_ours_share_a_segment_out_where_captum_repeats_its_value(shapley_maps):
         predict, INPUTS, TARGETS, shapley_maps, baselines=BASELINES, **SCORE
     )
     np.testing.assert_allclose(gap, 0, atol=1e-5)
+
+
+def predict_with_average_pool(images):
+    return run(images, pool=average_pool).logits
+
+
+def test_deep_lift_with_average_pooling():
+    maps = attributions.deep_lift(
+        predict_with_average_pool, INPUTS, TARGETS, baselines=BASELINES, **SCORE
+    )
+    assert_agrees(maps, "deep_lift_average_pool")
+
+
+def test_deep_lift_averaged_over_a_background():
+    explain = functools.partial(
+        attributions.deep_lift, predict_with_average_pool, INPUTS, TARGETS, **SCORE
+    )
+    maps = jax.vmap(lambda row: explain(baselines=row))(BACKGROUND)
+    assert_agrees(np.mean(maps, axis=0), "deep_lift_background")
+
+
+def test_deep_lift_with_max_pooling_is_complete_where_captum_is_not():
+    settings = {"baselines": BASELINES, **SCORE}
+    maps = attributions.deep_lift(predict, INPUTS, TARGETS, **settings)
+    gap = attributions.completeness_gap(predict, INPUTS, TARGETS, maps, **settings)
+    np.testing.assert_allclose(gap, 0, atol=1e-5)
+    captum = GOLDEN["maps/deep_lift"]
+    gap = attributions.completeness_gap(predict, INPUTS, TARGETS, captum, **settings)
+    assert np.max(np.abs(gap)) > 1  # of targets of 0.9 to 11
+
+
+@pytest.mark.parametrize(
+    ("convolution", "dense", "name"),
+    [
+        (attributions.epsilon_rule(1e-9), attributions.epsilon_rule(1e-9), "epsilon"),
+        (
+            attributions.epsilon_rule(LARGE_EPSILON),
+            attributions.epsilon_rule(LARGE_EPSILON),
+            "large_epsilon",
+        ),
+        (attributions.gamma_rule(GAMMA), attributions.epsilon_rule(1e-9), "gamma"),
+    ],
+)
+def test_lrp_through_batch_norm_and_residual(convolution, dense, name, x64):
+    # Float64, since a share of a z near 0 amplifies rounding, to 1.5e-4 in float32.
+    wide = {name: value.astype(np.float64) for name, value in PARAMS.items()}
+    rules = attributions.composite(
+        first=convolution, convolution=convolution, dense=dense
+    )
+    predict_wide = lambda images: run(images, params=wide).logits
+    explain = functools.partial(attributions.lrp, predict_wide, rules=rules, **SCORE)
+    maps = jax.jit(explain)(INPUTS.astype(np.float64), targets=TARGETS)
+    assert_agrees(maps, f"lrp_{name}")

@@ -164,20 +164,22 @@ def shapley_by_gradients(network, images, targets, background):
 
 
 def relevance(network, images, targets, *, epsilon, gamma):
-    """LRP, the gamma rule in the convolutions if there is one, epsilon elsewhere."""
+    """LRP, its rule in convolutions and dense layers, epsilon 1e-9 elsewhere."""
     for module in network.modules():
-        kind = type(module)
-        if kind in (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.MaxPool2d) or (
-            kind is custom_modules.Addition_Module
+        if isinstance(module, (nn.BatchNorm2d, nn.MaxPool2d)) or (
+            type(module) is custom_modules.Addition_Module
         ):
-            is_gamma = gamma is not None and kind is nn.Conv2d
-            rule = (
-                lrp_rules.GammaRule(gamma)
-                if is_gamma
-                else lrp_rules.EpsilonRule(epsilon)
-            )
-            module.rule = rule
+            module.rule = lrp_rules.EpsilonRule(1e-9)
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.rule = lrp_rules.EpsilonRule(epsilon)
+        if isinstance(module, nn.Conv2d) and gamma is not None:
+            module.rule = lrp_rules.GammaRule(gamma)
     return attr.LRP(network).attribute(images, target=targets)
+
+
+def with_average_pool(network):
+    network.pool = nn.AvgPool2d(2)
+    return network
 
 
 def shapley_values(network, images, baselines, targets, segments):
@@ -243,7 +245,7 @@ def main():
         "inputs": draw(3, 8, 8, 2),
         "baselines": 0.5 * draw(3, 8, 8, 2),
         "background": 0.5 * draw(5, 8, 8, 2),
-        "targets": np.array([0, 2, 1]),
+        "targets": np.array([0, 2, 1], np.int32),
     }
     images, baselines, background = (
         channels_first(arrays[k]) for k in ("inputs", "baselines", "background")
@@ -297,13 +299,14 @@ def main():
         "deep_lift": lambda net: attr.DeepLift(net).attribute(
             images, baselines, targets
         ),
-        "deep_lift_zeros": lambda net: attr.DeepLift(net).attribute(
-            images, 0.0, targets
-        ),
+        # With max pooling Captum's map does not add up to f(x) - f(b); without it does.
+        "deep_lift_average_pool": lambda net: attr.DeepLift(
+            with_average_pool(net)
+        ).attribute(images, baselines, targets),
         # The mean of the maps against each row of the background.
-        "deep_lift_background": lambda net: attr.DeepLiftShap(net).attribute(
-            images, background, targets
-        ),
+        "deep_lift_background": lambda net: attr.DeepLiftShap(
+            with_average_pool(net)
+        ).attribute(images, background, targets),
         "lrp_epsilon": lambda net: relevance(
             net, images, targets, epsilon=1e-9, gamma=None
         ),
