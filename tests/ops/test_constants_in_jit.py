@@ -64,6 +64,10 @@ CALLS = {
     "mean_fill": (partial(ops.mean_fill, axes=(1, 2)), KEY, IMAGES),
     "mean_magnitude": (ops.mean_magnitude, IMAGES),
     "min_max_normalise": (ops.min_max_normalise, MAPS),
+    "noisy_linear_imputation": (
+        lambda x, mask, k: ops.noisy_linear_imputation(x, mask, key=k, sigma=0.1),
+        IMAGES, IMAGES > 1, KEY,
+    ),
     "normalise_by_max": (ops.normalise_by_max, MAPS),
     "normalise_by_max_magnitude": (ops.normalise_by_max_magnitude, MAPS),
     "per_example": (ops.per_example(draw), KEY, IMAGES),
