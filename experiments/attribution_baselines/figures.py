@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.attribution_baselines import convergence, tables
+from experiments.attribution_baselines import convergence, stats
 from experiments.attribution_baselines.measuring import COMMON, LAYERS
 from xguide_jax import reporting
 
@@ -21,7 +21,7 @@ _OF_PHOTOGRAPHS = (
 )  # fmt: skip
 
 
-def make_figures(found: tables.Found) -> dict[str, tuple[str, Any]]:
+def make_figures(found: stats.Found) -> dict[str, tuple[str, Any]]:
     """Maps by layer and by method, convergence, and the photographs.
 
     Args:

@@ -4,10 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments.attribution_baselines import convergence, judging, photographs, tables
+from experiments.attribution_baselines import (
+    convergence,
+    judging,
+    photographs,
+    stats,
+    tables,
+)
 from experiments.attribution_baselines.measuring import BASELINES, COMMON, LAYERS
 from experiments.attribution_baselines.methods import INPUT
-from experiments.attribution_baselines.tables import Found
+from experiments.attribution_baselines.stats import Found
 
 _CLEAR = 0.2  # of its own target, from where a method is said to over-attribute
 
@@ -41,18 +47,18 @@ def _mean(
     arm: str,
     method: str,
     layer: str,
-    number: tables.Number,
+    number: stats.Number,
     *,
     baseline: str = COMMON,
 ) -> float:
-    values = tables.over_seeds(found[arm], method, layer, number, baseline=baseline)
+    values = stats.over_seeds(found[arm], method, layer, number, baseline=baseline)
     return float(np.nanmean(values)) if not np.all(np.isnan(values)) else float("nan")
 
 
 def _over(found: Found, arm: str) -> str:
-    names = tables.methods_of(found[arm][0].measured)
+    names = stats.methods_of(found[arm][0].measured)
     excess = {
-        (method, layer): _mean(found, arm, method, layer, tables.own_excess)
+        (method, layer): _mean(found, arm, method, layer, stats.own_excess)
         for method in names
         for layer in LAYERS
     }
@@ -78,9 +84,9 @@ def _share(value: float) -> str:
 
 
 def _complete(found: Found, arm: str) -> str:
-    names = tables.methods_of(found[arm][0].measured)
+    names = stats.methods_of(found[arm][0].measured)
     errors = {
-        method: [_mean(found, arm, method, layer, tables.own_error) for layer in LAYERS]
+        method: [_mean(found, arm, method, layer, stats.own_error) for layer in LAYERS]
         for method in names
     }
     exact = [m for m, e in errors.items() if np.nanmax([*e, -1]) <= 0.05 and _some(e)]
@@ -100,8 +106,8 @@ def _wrong(found: Found, arm: str) -> str:
     parts = []
     for name in BASELINES[1:]:
         own, common = (
-            np.mean(tables.over_seeds(repeats, exact, INPUT, number, baseline=name))
-            for number in (tables.own_error, tables.common_error)
+            np.mean(stats.over_seeds(repeats, exact, INPUT, number, baseline=name))
+            for number in (stats.own_error, stats.common_error)
         )
         parts.append(f"{name} {own:.3f} and {common:.2f}")
     return (
@@ -126,7 +132,7 @@ def _neutral(found: Found, arm: str) -> str:
 
 def _apart(found: Found) -> str:
     parts = "; ".join(
-        f"{arm} {tables.cell(tables.disagreement(repeats), digits=2)}"
+        f"{arm} {stats.cell(tables.disagreement(repeats), digits=2)}"
         for arm, repeats in found.items()
     )
     return (
@@ -159,11 +165,14 @@ def _limit(found: Found, arm: str) -> str:
     ask = lambda method, layer, number: _mean(
         found, arm, method, layer, number, baseline="zeros"
     )
-    inside = ask(exact, INPUT, tables.energy)
+    inside = ask(exact, INPUT, stats.energy)
     # From 'no digit' the difference is 0 outside of the box, whatever the method.
     pairs = [
-        (ask(method, layer, tables.own_error), ask(method, layer, tables.energy))
-        for method in tables.methods_of(repeats[0].measured)
+        (
+            ask(method, layer, stats.own_error),
+            ask(method, layer, stats.energy),
+        )
+        for method in stats.methods_of(repeats[0].measured)
         for layer in LAYERS
     ]
     kept = np.array([pair for pair in pairs if not np.isnan(pair).any()])

@@ -1,8 +1,8 @@
 """What is said of attribution baselines: tables, figures and findings."""
 
-from experiments.attribution_baselines import figures, findings, tables
+from experiments.attribution_baselines import figures, findings, stats, tables
 from experiments.attribution_baselines.measuring import COMMON
-from experiments.attribution_baselines.tables import Found
+from experiments.attribution_baselines.stats import Found
 from experiments.running import report, results
 
 SUMMARY = """\
@@ -39,8 +39,8 @@ def make_report(found: Found) -> report.Report:
     """
     first = next(iter(found))
     seeds = results.seeds_text(len(found[first]))
-    errors = {"own": tables.own_error, COMMON: tables.common_error}
-    rows: dict[str, tables.Rows] = {
+    errors = {"own": stats.own_error, COMMON: stats.common_error}
+    rows: dict[str, stats.Rows] = {
         f"Attribution error against a method's own baseline and {COMMON!r}, {arm}": (
             tables.by_layer(repeats, errors)
         )
@@ -48,7 +48,7 @@ def make_report(found: Found) -> report.Report:
     }
     for arm, repeats in found.items():
         caption = f"Attributed too much, as a share of a method's own target, {arm}"
-        rows[caption] = tables.by_layer(repeats, {"too much": tables.own_excess})
+        rows[caption] = tables.by_layer(repeats, {"too much": stats.own_excess})
     rows[f"Baselines at the input, {first}"] = tables.baselines(found[first])
     rows["Integrated gradients made with one baseline, judged against another, at the "
          f"input, {first}"] = tables.wrong_baseline(found[first])  # fmt: skip
@@ -58,7 +58,7 @@ def make_report(found: Found) -> report.Report:
     for arm, repeats in found.items():
         # From 'no digit' the difference is 0 outside of the box, whatever the method.
         rows[f"Energy in the box, baseline 'zeros', {arm}"] = tables.by_layer(
-            repeats, {"energy": tables.energy}, baseline="zeros"
+            repeats, {"energy": stats.energy}, baseline="zeros"
         )
     rows["Accuracy on the balanced test"] = [
         {"arm": arm, "accuracy": results.mean(repeats, lambda m: m.accuracy)}

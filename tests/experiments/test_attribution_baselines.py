@@ -14,7 +14,7 @@ from experiments.attribution_baselines import (
     measuring,
     methods,
     photographs,
-    tables,
+    stats,
 )
 from experiments.attribution_baselines.experiment import EXPERIMENT, Config
 from experiments.running import loop
@@ -105,19 +105,19 @@ def test_a_number_is_found_by_method_layer_and_baseline():
         {"no digit": np.array([1.0, 1.0])},
     )
     repeats = [Result(measured), Result(measured)]
-    ask = lambda method, number, **options: tables.over_seeds(
+    ask = lambda method, number, **options: stats.over_seeds(
         repeats, method, "features", number, **options
     )
-    assert ask("LayerCAM", tables.own_error) == [0.5, 0.5]
-    assert ask("LayerCAM", tables.own_excess) == [0.5, 0.5]
-    assert ask("LayerCAM", tables.common_error) == [2.0, 2.0]
-    assert ask("IG", tables.common_error) == [0.0, 0.0]
-    assert ask("IG", tables.common_error, baseline="blur") == [2.0, 2.0]
-    assert ask("IG", tables.energy) == [0.5, 0.5]
-    assert np.isnan(ask("RISE", tables.own_error)).all()
-    assert tables.cell([0.5, 0.5]) == "0.500 ± 0.000"
-    assert tables.cell([np.nan, 0.25]) == "0.250"
-    assert tables.cell([np.nan]) == "-"
+    assert ask("LayerCAM", stats.own_error) == [0.5, 0.5]
+    assert ask("LayerCAM", stats.own_excess) == [0.5, 0.5]
+    assert ask("LayerCAM", stats.common_error) == [2.0, 2.0]
+    assert ask("IG", stats.common_error) == [0.0, 0.0]
+    assert ask("IG", stats.common_error, baseline="blur") == [2.0, 2.0]
+    assert ask("IG", stats.energy) == [0.5, 0.5]
+    assert np.isnan(ask("RISE", stats.own_error)).all()
+    assert stats.cell([0.5, 0.5]) == "0.500 ± 0.000"
+    assert stats.cell([np.nan, 0.25]) == "0.250"
+    assert stats.cell([np.nan]) == "-"
 
 
 def test_who_attributes_too_much_is_said():
