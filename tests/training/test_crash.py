@@ -201,6 +201,14 @@ def first_life(directory, source):
             log.write('{"step": 5, "loss": 0.5}\n{"step": 6, "lo')
 
 
+def wait_for_the_last_writes(directory):
+    """A dead process writes no more; here the threads that write arrays outlive it."""
+    kept = None
+    while kept != (now := sorted(map(str, directory.rglob("*")))):
+        kept = now
+        time.sleep(0.05)
+
+
 # Thorough: a life for each of some hundred changes on disk. The default run keeps the
 # processes that are killed below, and the damaged checkpoints of test_checkpoint.
 @pytest.mark.thorough
@@ -221,6 +229,7 @@ def test_death_at_any_change_on_disk_leaves_no_trace_in_the_result(
                 break
             except Crash:
                 died_at.append(life.names[-1])
+        wait_for_the_last_writes(directory)
         live(directory)
         assert results(directory) == expected, (last, died_at[-1])
         shutil.rmtree(directory)
@@ -259,7 +268,7 @@ def be_killed_and_finish(directory, *, num_runs, num_kills, num_steps=20):
             while count_lines(run / "metrics.jsonl") < num_lines:
                 time.sleep(0.001)
             # About as long as two steps with their lines and a save, or as starting.
-            time.sleep(rng.uniform(0, 0.1 if num_lines else 2.0))
+            time.sleep(rng.uniform(0, 0.1 if num_lines else 0.5))
             os.kill(process, signal.SIGKILL)
             status = wait(process)
             left = sorted(path.name for path in run.glob("checkpoints/*"))
