@@ -52,6 +52,9 @@ def make_report(found: Found) -> report.Report:
     rows[f"Baselines at the input, {first}"] = tables.baselines(found[first])
     rows["Integrated gradients made with one baseline, judged against another, at the "
          f"input, {first}"] = tables.wrong_baseline(found[first])  # fmt: skip
+    for arm, repeats in found.items():
+        caption = f"Error of every method at every layer against every baseline, {arm}"
+        rows[caption] = tables.against_every_baseline(repeats)
     rows["Error of integrated gradients by number and place of points"] = (
         tables.converging(found)
     )

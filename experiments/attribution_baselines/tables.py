@@ -1,5 +1,6 @@
 """The tables of attribution baselines: rows of numbers, means over seeds."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -115,6 +116,39 @@ def wrong_baseline(repeats: Sequence[results.Result[Measured]]) -> stats.Rows:
             for common in BASELINES
         }
         for made in BASELINES
+    ]
+
+
+def against_every_baseline(
+    repeats: Sequence[results.Result[Measured]],
+) -> stats.Rows:
+    """Every method at every layer, judged against every baseline.
+
+    A method that is told a baseline is told the one it is judged against, where it was
+    made with that; else its map is that of `COMMON`. One that is told none has one map.
+
+    Args:
+      repeats: of an arm.
+
+    Returns:
+      A row a method and layer, a column a baseline.
+    """
+
+    def errors(method: str, layer: str, name: str) -> list[float]:
+        ask = functools.partial(
+            stats.over_seeds, repeats, method, layer, stats.common_error, common=name
+        )
+        told = ask(baseline=name)
+        return ask(baseline=COMMON) if np.isnan(told).all() else told
+
+    places = dict.fromkeys((j.method, j.layer) for j in repeats[0].measured.judged)
+    return [
+        {"method": method, "layer": layer}
+        | {
+            name: stats.cell(errors(method, layer, name), digits=2)
+            for name in BASELINES
+        }
+        for method, layer in places
     ]
 
 

@@ -15,6 +15,7 @@ from experiments.attribution_baselines import (
     methods,
     photographs,
     stats,
+    tables,
 )
 from experiments.attribution_baselines.experiment import EXPERIMENT, Config
 from experiments.running import loop
@@ -118,6 +119,28 @@ def test_a_number_is_found_by_method_layer_and_baseline():
     assert stats.cell([0.5, 0.5]) == "0.500 ± 0.000"
     assert stats.cell([np.nan, 0.25]) == "0.250"
     assert stats.cell([np.nan]) == "-"
+
+
+def test_every_method_is_judged_against_every_baseline():
+    class Measured(NamedTuple):
+        judged: list
+        targets: dict
+
+    targets = dict.fromkeys(measuring.BASELINES, np.array([2.0, 2.0]))
+    measured = Measured(
+        [
+            judged("LayerCAM", "features", [4, 2], [2, 2]),
+            judged("IG", "features", [1, 1], [1, 1], "no digit"),
+            judged("IG", "features", [3, 3], [3, 3], "blur"),
+            judged("Shapley", "features", [4, 4], [1, 1], "no digit"),
+        ],
+        targets | {"no digit": np.array([1.0, 1.0])},
+    )
+    cam, path, shapley = tables.against_every_baseline([Result(measured)])
+    assert (cam["no digit"], cam["blur"], cam["zeros"]) == ("2.00", "0.50", "0.50")
+    # Told 'blur', and where it was told nothing of the kind, the map of 'no digit'.
+    assert (path["no digit"], path["blur"], path["zeros"]) == ("0.00", "0.50", "0.50")
+    assert (shapley["no digit"], shapley["blur"]) == ("3.00", "1.00")
 
 
 def test_who_attributes_too_much_is_said():
