@@ -191,7 +191,7 @@ def test_many_labels_at_once_bring_what_counts_as_right(evaluate, batch, array, 
     found = evaluate(
         {"map": EXPLAINER},
         {"inputs": batch["inputs"], "labels": labels, "targets": targets},
-        correct=lambda logits, labels: jnp.mean((logits > 0) == (labels == 1), axis=-1),
+        value=lambda logits, labels: jnp.mean((logits > 0) == (labels == 1), axis=-1),
         baselines=0.0, score_fn=SCORE,
     )  # fmt: skip
     np.testing.assert_allclose(found.accuracy.mean, (N - 1 - 1 / 3) / N, rtol=1e-6)

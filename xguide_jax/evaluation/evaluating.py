@@ -28,7 +28,7 @@ def evaluate(
     score_fn: ScoreFn | None = None,
     groups: Any = None,
     fractions: Sequence[float] = TENTHS,
-    correct: removing.ValueFn = faithfulness._top_class_is_label,
+    value: removing.ValueFn = faithfulness._top_class_is_label,
     num_random_orders: int = 5,
     batch_size: int = 64,
     progress: bool = True,
@@ -65,7 +65,7 @@ def evaluate(
       score_fn: (logits, targets) -> [B], what is explained; needed with `baselines`.
       groups: integer [N], at least 0, in place of those in the batch.
       fractions: of the positions, strictly increasing in [0, 1], at least two.
-      correct: (logits, labels) -> [B], what counts as right, see
+      value: (logits, labels) -> [B], what is right or how likely, see
         `metrics.removal_curve`; labels are then whatever it takes.
       num_random_orders: how many random orders chance is the mean of, at least 1.
       batch_size: B, at least 1.
@@ -109,7 +109,7 @@ def evaluate(
         },
         fills=dict(fills),
         fractions=tuple(fractions),
-        correct=correct,
+        value=value,
         score_fn=score_fn,
         num_random_orders=num_random_orders,
     )

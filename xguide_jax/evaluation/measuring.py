@@ -36,7 +36,7 @@ class Settings(NamedTuple):
     explainers: Mapping[str, Callable[[Array, Array], Array]]
     fills: Mapping[str, FillFn]
     fractions: Sequence[float]
-    correct: removing.ValueFn
+    value: removing.ValueFn
     score_fn: ScoreFn | None
     num_random_orders: int
 
@@ -113,7 +113,7 @@ def measure(
         return removal.removal_curves(
             settings.predict, inputs, labels, scores,
             orders=orders, fills=fills, fractions=settings.fractions,
-            key=_stream(keys, 0), value=settings.correct,
+            key=_stream(keys, 0), value=settings.value,
         )  # fmt: skip
 
     region = positions.region_of(batch)
@@ -135,7 +135,7 @@ def measure(
             own = curves_of([name], {OWN_BASELINE: fill})
             rows[name] = rows[name]._replace(target=target, gap=total - target, own=own)
     return Rows(
-        correct=jnp.asarray(settings.correct(settings.predict(inputs), labels)),
+        correct=jnp.asarray(settings.value(settings.predict(inputs), labels)),
         curves=curves_of(list(values), settings.fills),
         maps=rows,
         control=rows_of(random_values[0]),
