@@ -1,0 +1,1 @@
+"""Texts, alone or in pairs, with what a person marked in them."""
