@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from experiments.running import flags
 from xguide_jax import data
 
 # step -> the batch of this process
-BatchAt = Callable[[int], Mapping[str, np.ndarray]]
+BatchAt = Callable[[int], Mapping[str, Any]]
 
 
 def batches_of(
@@ -41,7 +42,7 @@ def batches_of(
         )
     draw = _drawing(seed)
 
-    def batch_at(step: int) -> Mapping[str, np.ndarray]:
+    def batch_at(step: int) -> Mapping[str, Any]:
         indices = draw(len(dataset.labels), batch_size=batch_size, step=step)
         return data.make_batch(dataset, indices, augment=augment, seed=seed, step=step)
 
@@ -71,7 +72,7 @@ def batches_with_a_share(
     draw = _drawing(seed)
     rest = batch_size - num_chosen
 
-    def batch_at(step: int) -> Mapping[str, np.ndarray]:
+    def batch_at(step: int) -> Mapping[str, Any]:
         first = chosen[draw(len(chosen), batch_size=num_chosen, step=step)]
         others = draw(len(dataset.labels), batch_size=rest, step=step)
         indices = np.concatenate([first, others])

@@ -8,7 +8,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from experiments.running import (
@@ -21,7 +20,7 @@ from experiments.running import (
     tensorboard,
 )
 from xguide_jax import models
-from xguide_jax.types import Terms, TrainState
+from xguide_jax.types import PyTree, Terms, TrainState
 
 C = TypeVar("C", bound=flags.RunConfig)
 T = TypeVar("T")
@@ -77,22 +76,21 @@ class Experiment(Generic[C, T]):
 
 
 def linen_problem(
-    network: nn.Module, inputs: np.ndarray, *, seed: int, **rest: Any
+    network: nn.Module, inputs: PyTree, *, seed: int, **rest: Any
 ) -> fitting.Problem:
     """The problem of one seed with a Linen network's initial weights.
 
     Args:
       network: a module of `xguide_jax.models`, or one like them.
-      inputs: [N, ...], of which the shape and type are used.
+      inputs: [N, ...] or a pytree of such arrays, of which shapes and types are used.
       seed: of the weights.
       **rest: the other fields of `fitting.Problem`.
 
     Returns:
       A `fitting.Problem`.
     """
-    params, model_state = models.init_linen(
-        network, jax.random.key(seed), jnp.asarray(inputs[:1])
-    )
+    first = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), inputs)
+    params, model_state = models.init_linen(network, jax.random.key(seed), first)
     return fitting.Problem(models.linen_apply_fn(network), params, model_state, **rest)
 
 

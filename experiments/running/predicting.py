@@ -16,7 +16,7 @@ def make_predict(apply_fn: ApplyFn) -> Callable[[TrainState, Any], jax.Array]:
       apply_fn: the network.
 
     Returns:
-      `(state, inputs [B, ...]) -> logits [B, C]`.
+      `(state, inputs) -> logits [B, C]`; inputs [B, ...] or a pytree of such arrays.
     """
     compiled = jax.jit(
         lambda params, model_state, x: (
@@ -39,7 +39,7 @@ def make_accuracy(
       apply_fn: the network.
       how: the step is lifted over the devices, as `training.data_parallel` has it.
       devices: to use; all if None.
-      batch_size: images at once.
+      batch_size: examples at once.
 
     Returns:
       `(state, dataset) -> accuracy`.

@@ -102,6 +102,27 @@ def test_a_batch_holds_inputs_labels_and_annotations_of_the_same_rows():
     assert batch["group"].tolist() == [2, 2]
 
 
+def test_inputs_that_are_a_dict_are_batched_augmented_and_padded_leaf_by_leaf():
+    rows = np.arange(7, dtype=np.int32)
+    inputs = {"tokens": np.tile(rows[:, None], (1, 3)), "mask": np.ones((7, 3), bool)}
+    dataset = data.Dataset(inputs, rows, ("a",) * 7, {"group": rows % 3})
+    batch = data.make_batch(dataset, [5, 2], seed=0, step=0)
+    assert batch["inputs"]["tokens"].tolist() == [[5] * 3, [2] * 3]
+    assert batch["inputs"]["mask"].shape == (2, 3)
+
+    def first_two(rng, inputs, annotations):
+        assert inputs["tokens"].shape == (3,)
+        inputs = {name: leaf[:2] for name, leaf in inputs.items()}
+        return inputs, {**annotations, "first": inputs["tokens"][0]}
+
+    batch = data.make_batch(dataset, [5, 2], augment=first_two, seed=0, step=0)
+    assert batch["inputs"]["tokens"].tolist() == [[5] * 2, [2] * 2]
+    assert batch["first"].tolist() == [5, 2]
+    (_, last) = data.eval_batches(dataset, batch_size=4)
+    assert last["inputs"]["tokens"][:, 0].tolist() == [4, 5, 6, 6]
+    assert last["weight"].tolist() == [1, 1, 1, 0]
+
+
 def test_augmentation_moves_the_region_with_its_image():
     dataset = _dataset(9)
     region = dataset.annotations["region"]

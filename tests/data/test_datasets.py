@@ -25,6 +25,41 @@ def test_take_keeps_inputs_labels_and_annotations_in_step():
     assert taken.class_names == dataset.class_names
 
 
+def _text(num_examples=10, **annotations):
+    rows = np.arange(num_examples, dtype=np.int32)
+    tokens = np.tile(rows[:, None], (1, 5))
+    return data.Dataset(
+        {"tokens": tokens, "mask": tokens >= 0}, rows, ("a",) * 10, annotations
+    )
+
+
+def test_inputs_that_are_a_dict_are_taken_and_split_leaf_by_leaf():
+    dataset = _text(rationale=np.arange(10.0)[:, None] * np.ones(5))
+    taken = data.take(dataset, np.array([7, 0, 7]))
+    assert taken.inputs["tokens"][:, 4].tolist() == [7, 0, 7]
+    assert taken.inputs["mask"].shape == (3, 5)
+    assert taken.annotations["rationale"][:, 4].tolist() == [7, 0, 7]
+    parts = data.split(dataset, seed=0)
+    for part, whole in zip(parts, data.split(_dataset(), seed=0), strict=True):
+        assert part.labels.tolist() == whole.labels.tolist()
+        assert part.inputs["tokens"][:, 0].tolist() == part.labels.tolist()
+
+
+def test_a_dict_of_inputs_has_as_many_examples_as_labels_and_not_as_leaves():
+    # Two leaves, ten examples: index 9 is one of them and 10 is not.
+    assert data.take(_text(), np.array([9])).labels.tolist() == [9]
+    with pytest.raises(IndexError, match=r"must lie in 0 .. 9"):
+        data.take(_text(), np.array([10]))
+    data.validate(_text())
+
+
+def test_a_leaf_of_another_length_is_named():
+    dataset = _text()
+    dataset.inputs["mask"] = dataset.inputs["mask"][:9]
+    with pytest.raises(ValueError, match=r"`inputs/tokens` has shape \(10, 5\)"):
+        data.validate(dataset)
+
+
 def test_take_shares_no_memory():
     dataset = _dataset()
     taken = data.take(dataset, np.arange(10))

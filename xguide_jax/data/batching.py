@@ -11,17 +11,19 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
 
 from xguide_jax.data import datasets, seeds
 
 Item = TypeVar("Item")
-HostBatch = dict[str, np.ndarray]
+# Of arrays, but for 'inputs', which may be a nest of them.
+HostBatch = dict[str, Any]
 
 # (rng, inputs, annotations of one example) -> both, changed together.
 Augment = Callable[
-    [np.random.Generator, np.ndarray, Mapping[str, np.ndarray]],
-    tuple[np.ndarray, Mapping[str, np.ndarray]],
+    [np.random.Generator, Any, Mapping[str, np.ndarray]],
+    tuple[Any, Mapping[str, np.ndarray]],
 ]
 
 
@@ -100,8 +102,8 @@ def make_batch(
       step: n >= 0.
 
     Returns:
-      'inputs' [B, ...], 'labels' [B] or multi-hot [B, C] as in the data set, and each
-      annotation [B, ...], those that `augment` adds to every example included.
+      'inputs' [B, ...] or nested as in the data set, 'labels' [B] or multi-hot [B, C],
+      and each annotation [B, ...], those that `augment` adds to every example included.
 
     Raises:
       IndexError: as `take`.
@@ -111,31 +113,32 @@ def make_batch(
     datasets.check_names(dataset)
     rows = datasets.take(dataset, indices)
     # A mask picks examples, but their noise comes from their numbers.
-    numbers = np.arange(len(dataset.inputs))[indices]
+    numbers = np.arange(len(dataset.labels))[indices]
     inputs, annotations = rows.inputs, dict(rows.annotations)
     if augment is not None and len(numbers):
         examples = []
         for row, index in enumerate(numbers.tolist()):
             rng = seeds.generator(seeds.Stream.AUGMENTATION, seed, step, index)
             example = {name: values[row] for name, values in annotations.items()}
-            examples.append(augment(rng, inputs[row], example))
+            one = jax.tree.map(operator.itemgetter(row), inputs)
+            examples.append(augment(rng, one, example))
         inputs, annotations = _stacked(examples, numbers)
     return {"inputs": inputs, "labels": rows.labels, **annotations}
 
 
 def _stacked(
-    examples: list[tuple[np.ndarray, Mapping[str, np.ndarray]]], indices: np.ndarray
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    examples: list[tuple[Any, Mapping[str, np.ndarray]]], indices: np.ndarray
+) -> tuple[Any, dict[str, np.ndarray]]:
     """NumPy says of examples that do not fit together neither which nor why."""
     rows = [{"inputs": inputs, **known} for inputs, known in examples]
-    shapes = [{name: np.shape(value) for name, value in row.items()} for row in rows]
+    shapes = [jax.tree.map(np.shape, row) for row in rows]
     for index, found in zip(indices.tolist(), shapes, strict=True):
         if found != shapes[0]:
             raise ValueError(
                 f"`augment` must make examples of one kind: example {index} has the "
                 f"shapes {found}, example {indices[0]} {shapes[0]}."
             )
-    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
     return stacked.pop("inputs"), stacked
 
 

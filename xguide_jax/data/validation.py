@@ -5,9 +5,11 @@ vanishes, a mask of 255 is 255 times a mask, and boxes as fractions cover no pix
 that nothing is guided and the loss is that of perfect guidance.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from xguide_jax.data import datasets
@@ -37,7 +39,7 @@ def validate(dataset: datasets.Dataset) -> None:
 def validate_batch(batch: Mapping[str, Any], *, num_classes: int) -> None:
     """Checks one batch on the host, before a compiled step takes it as it is.
 
-    * 'inputs' [B, ...], an array or a dict of such, and every other float is finite.
+    * 'inputs' [B, ...], an array or a nest of such, and every other float is finite.
     * 'labels' are int [B] in 0 .. C - 1. Where an example may have several classes or
       none they are multi-hot, [B, C] of 0 and 1 in any dtype: two axes mean that,
       always. 'targets', int [B] in 0 .. C - 1, are the classes to explain.
@@ -62,7 +64,7 @@ def validate_batch(batch: Mapping[str, Any], *, num_classes: int) -> None:
     missing = sorted({"inputs", "labels"} - batch.keys())
     if missing:
         raise ValueError(f"a batch needs {missing}; it has {sorted(batch)}.")
-    inputs = _leaves("inputs", batch["inputs"])
+    inputs = _leaves(batch["inputs"])
     num_examples = len(next(iter(inputs.values()), np.zeros(0)))
     arrays = {k: np.asarray(v) for k, v in batch.items() if k != "inputs"}
     for name, array in {**inputs, **arrays}.items():
@@ -92,11 +94,11 @@ def validate_batch(batch: Mapping[str, Any], *, num_classes: int) -> None:
         _refuse(arrays["weight"] < 0, arrays["weight"], "weight", "be at least 0")
 
 
-def _leaves(name: str, tree: Any) -> dict[str, np.ndarray]:
-    if not isinstance(tree, Mapping):
-        return {name: np.asarray(tree)}
-    leaves = (_leaves(f"{name}/{key}", value) for key, value in tree.items())
-    return {key: leaf for found in leaves for key, leaf in found.items()}
+def _leaves(inputs: Any) -> dict[str, np.ndarray]:
+    """{'inputs': array} of one array, {'inputs/tokens': ...} of a nest of them."""
+    named = jax.tree_util.tree_leaves_with_path({"inputs": inputs})
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+    return {name(path): np.asarray(leaf) for path, leaf in named}
 
 
 def _check_labels(labels: np.ndarray, num_classes: int) -> None:
