@@ -372,6 +372,7 @@ API = {
     "files.truncate_log": ("path keep", "", ""),
     "files.write_bytes": ("path content", "", ""),
     "files.write_json": ("path value", "", ""),
+    "models.load_bert": ("folder", "num_classes pooling key", ""),
     "models.load_weights": ("path", "like", "like"),
     "testing.check_apply_fn": (
         "apply_fn params model_state inputs", "skips modes_differ",

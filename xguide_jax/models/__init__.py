@@ -5,6 +5,8 @@ and lets each activation it exposes be replaced by name through `overrides`.
 """
 
 from xguide_jax.models.adapters import init_linen, linen_apply_fn, nnx_apply_fn
+from xguide_jax.models.bert import Bert
+from xguide_jax.models.bert_weights import load_bert
 from xguide_jax.models.convolutional import SaliencyGuidedCNN, SmallCNN
 from xguide_jax.models.efficientnet_lite import (
     EfficientNetLite0,
@@ -13,10 +15,13 @@ from xguide_jax.models.efficientnet_lite import (
 )
 from xguide_jax.models.efficientnet_lite_weights import load_efficientnet_lite0
 from xguide_jax.models.overriding import override
+from xguide_jax.models.pooling import AttentionPooling
 from xguide_jax.models.pytorch_weights import read_pytorch_weights
 from xguide_jax.models.weights import load_weights
 
 __all__ = (
+    "AttentionPooling",
+    "Bert",
     "EfficientNetLite0",
     "SaliencyGuidedCNN",
     "SmallCNN",
@@ -24,6 +29,7 @@ __all__ = (
     "efficientnet_lite_inputs",
     "init_linen",
     "linen_apply_fn",
+    "load_bert",
     "load_efficientnet_lite0",
     "load_weights",
     "nnx_apply_fn",

@@ -1,0 +1,193 @@
+"""BERT: a transformer encoder of texts with a classifier on top.
+
+Small ones are trained from scratch, published ones read by `load_bert`. Places are
+tokens, T of them; all that is exposed has the word embeddings before it.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from xguide_jax import ops
+from xguide_jax.models import overriding, pooling
+from xguide_jax.types import Array, ModelOutput, PyTree
+
+# The published activation; Flax's own default is the approximation by tanh.
+exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
+
+
+class Bert(nn.Module):
+    """Embeddings, post-norm layers of self-attention, a pooled state, logits.
+
+    x = norm(word + position + segment); in each layer y = norm(x + attention(x)) and
+    x = norm(y + W₂ activation(W₁ y + b₁) + b₂). It takes a dict of 'tokens' int [B, T],
+    'mask' bool [B, T], False on padding, and 'segments' int [B, T], 0 on a first text
+    and 1 on a second, and exposes
+
+    * 'embeddings' [B, T, D], the *word* embeddings, before position, segment and norm;
+    * 'attention_<l>' [B, heads, T, T], softmax over the last axis, before dropout;
+    * 'hidden_<l>' [B, T, D], what layer l puts out, l from 0;
+    * 'attention_top' [B, T], the weights of `pooling='attention'`.
+
+    A residual connection passes each attention by: replaced, it leaves the logits a
+    function of the tokens. Padding has attention of exactly 0, so neither logits nor
+    gradients depend on it. A row that is padding only (a batch filled up) gives finite
+    logits. Kernels start from Flax's initial weights, embeddings from N(0, 0.02²).
+
+    Attributes:
+      vocabulary_size: token ids are below it; others give NaN.
+      num_layers: L.
+      num_heads: a divisor of `width`.
+      width: D.
+      hidden_width: of W₁.
+      num_positions: the longest T.
+      num_classes: C.
+      pooling: what the logits are linear in: 'class_token', the state of the first
+        place; 'pooler', a tanh layer on it, as published; 'mean', over the mask;
+        'attention', the sum by the weights of `models.AttentionPooling`.
+      num_segments: segments are below it.
+      epsilon: of every layer norm, as published.
+      dropout: fraction in [0, 1) of embeddings, of what each half of a layer adds, and
+        of the pooled state that is dropped in train mode, which then needs a key.
+      attention_dropout: the same of attention, after it is exposed.
+      activation: pointwise; GELU by the error function.
+
+    Source: Devlin, Chang, Lee, Toutanova, "BERT: Pre-training of Deep Bidirectional
+      Transformers for Language Understanding", NAACL 2019.
+    """
+
+    vocabulary_size: int
+    num_layers: int
+    num_heads: int
+    width: int
+    hidden_width: int
+    num_positions: int
+    num_classes: int
+    pooling: pooling.Pooling
+    num_segments: int = 2
+    epsilon: float = 1e-12
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation: Callable[[Array], Array] = exact_gelu
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: PyTree,
+        *,
+        train: bool = False,
+        overrides: Mapping[str, Array] | None = None,
+    ) -> ModelOutput:
+        """Classifies {'tokens', 'mask', 'segments'}, each [B, T]."""
+        tokens, mask, segments = self._checked(inputs)
+        exposed: dict[str, Array] = {}
+
+        def expose(name: str, activation: Array) -> Array:
+            exposed[name] = overriding.override(name, activation, overrides)
+            return exposed[name]
+
+        embed = lambda size, name: nn.Embed(
+            size, self.width, embedding_init=nn.initializers.normal(0.02), name=name
+        )
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        words = embed(self.vocabulary_size, "word_embeddings")(tokens)
+        words = expose("embeddings", words)
+        positions = jnp.arange(tokens.shape[1])
+        positions = embed(self.num_positions, "position_embeddings")(positions)
+        segments = embed(self.num_segments, "segment_embeddings")(segments)
+        hidden = _norm(self.epsilon, "embeddings_norm")(words + positions + segments)
+        hidden = drop(hidden)
+        for number in range(self.num_layers):
+            layer = _Layer(
+                num_heads=self.num_heads,
+                hidden_width=self.hidden_width,
+                epsilon=self.epsilon,
+                dropout=self.dropout,
+                attention_dropout=self.attention_dropout,
+                activation=self.activation,
+                name=f"layer_{number}",
+            )
+            expose_attention = functools.partial(expose, f"attention_{number}")
+            hidden = layer(hidden, mask, expose_attention, train=train)
+            hidden = expose(f"hidden_{number}", hidden)
+        pooled = pooling.pooled(self.pooling, hidden, mask, expose)
+        logits = nn.Dense(self.num_classes, name="classifier")(drop(pooled))
+        return ModelOutput(logits, exposed)
+
+    def _checked(self, inputs: PyTree) -> tuple[Array, Array, Array]:
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"`width` (={self.width}) must be a multiple of `num_heads` "
+                f"(={self.num_heads})."
+            )
+        names = ("tokens", "mask", "segments")
+        if not isinstance(inputs, Mapping) or set(inputs) != set(names):
+            present = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs)
+            raise ValueError(f"`inputs` ({present}) must be a dict of {sorted(names)}.")
+        tokens, mask, segments = (inputs[name] for name in names)
+        chex.assert_rank(tokens, 2)
+        chex.assert_equal_shape([tokens, mask, segments])
+        chex.assert_type([tokens, mask, segments], [int, bool, int])
+        if tokens.shape[1] > self.num_positions:
+            raise ValueError(
+                f"`inputs` has {tokens.shape[1]} tokens; `num_positions` "
+                f"(={self.num_positions}) is the longest text."
+            )
+        return tokens, mask, segments
+
+
+class _Layer(nn.Module):
+    """Self-attention and two dense layers, a residual connection and norm after each.
+
+    The attributes are those of `Bert`.
+    """
+
+    num_heads: int
+    hidden_width: int
+    epsilon: float
+    dropout: float
+    attention_dropout: float
+    activation: Callable[[Array], Array]
+
+    @nn.compact
+    def __call__(
+        self,
+        hidden: Array,
+        mask: Array,
+        expose: Callable[[Array], Array],
+        *,
+        train: bool,
+    ) -> Array:
+        """The next states [B, T, D]; `expose` sees the attention [B, heads, T, T]."""
+        drop = lambda rate: nn.Dropout(rate, deterministic=not train)
+        width = hidden.shape[-1]
+        heads = (*mask.shape, self.num_heads, width // self.num_heads)
+        query, key, value = (
+            nn.Dense(width, name=name)(hidden).reshape(heads)
+            for name in ("query", "key", "value")
+        )
+        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(heads[-1])
+        scores = ops.at_least_float32(scores)
+        # Finite, so that a row without a single token is uniform and not NaN.
+        lowest = jnp.finfo(scores.dtype).min
+        scores = jnp.where(mask[:, None, None, :], scores, lowest)
+        attention = expose(jax.nn.softmax(scores, axis=-1)).astype(value.dtype)
+        attention = drop(self.attention_dropout)(attention)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", attention, value)
+        mixed = nn.Dense(width, name="output")(mixed.reshape(hidden.shape))
+        hidden = hidden + drop(self.dropout)(mixed)
+        hidden = _norm(self.epsilon, "attention_norm")(hidden)
+        inner = self.activation(nn.Dense(self.hidden_width, name="expand")(hidden))
+        inner = nn.Dense(width, name="contract")(inner)
+        hidden = hidden + drop(self.dropout)(inner)
+        return _norm(self.epsilon, "output_norm")(hidden)
+
+
+def _norm(epsilon: float, name: str) -> nn.LayerNorm:
+    # The fast variance, E x² − (E x)², loses digits where the mean is large.
+    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, name=name)
