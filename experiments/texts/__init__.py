@@ -1,0 +1,1 @@
+"""Texts with rationales: what the experiments on them share."""

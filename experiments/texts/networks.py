@@ -1,0 +1,116 @@
+"""The encoders of the experiments on texts, and the problem that a seed poses."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import optax
+
+from experiments.running import feeding, fitting, loop
+from experiments.texts import sources
+from xguide_jax import models
+from xguide_jax.types import ApplyFn, PyTree
+
+SMALL = {
+    "num_layers": 2,
+    "num_heads": 4,
+    "width": 64,
+    "hidden_width": 128,
+    "num_positions": 512,
+}
+# Of MiniLM's six layers; the others and the embeddings are held.
+NUM_TRAINED = 2
+
+
+class Network(NamedTuple):
+    """An encoder with the weights that a seed starts from.
+
+    Attributes:
+      apply_fn: the network.
+      params: what is trained.
+      model_state: what is held.
+      num_layers: of attention.
+      num_heads: of a layer.
+    """
+
+    apply_fn: ApplyFn
+    params: PyTree
+    model_state: PyTree
+    num_layers: int
+    num_heads: int
+
+    @property
+    def last_attention(self) -> str:
+        """The name of the last layer's attention."""
+        return f"attention_{self.num_layers - 1}"
+
+
+def make_network(
+    config: sources.TextConfig,
+    parts: sources.Parts,
+    *,
+    pooling: models.Pooling,
+    seed: int,
+) -> Network:
+    """The encoder that the flags name.
+
+    Args:
+      config: the flags.
+      parts: of the seed.
+      pooling: as `models.Bert`.
+      seed: of the initial weights.
+
+    Returns:
+      A `Network`.
+    """
+    num_classes = len(parts.train.class_names)
+    key = jax.random.key(seed)
+    if config.model == "minilm":
+        module, params = models.load_bert(
+            models.packaged_minilm(), num_classes=num_classes, pooling=pooling, key=key
+        )
+        apply_fn, params, state = models.freeze(
+            models.linen_apply_fn(module),
+            params,
+            {},
+            trained=models.top_layers(params, num_layers=NUM_TRAINED),
+        )
+    else:
+        module = models.Bert(
+            vocabulary_size=parts.tokenizer.get_vocab_size(),
+            num_classes=num_classes,
+            pooling=pooling,
+            **SMALL,
+        )
+        first = jax.tree.map(lambda leaf: leaf[:1], parts.train.inputs)
+        params, state = models.init_linen(module, key, first)
+        apply_fn = models.linen_apply_fn(module)
+    return Network(apply_fn, params, state, module.num_layers, module.num_heads)
+
+
+def make_problem(
+    config: sources.TextConfig, parts: sources.Parts, network: Network, *, seed: int
+) -> fitting.Problem:
+    """What an arm is trained on.
+
+    Args:
+      config: the flags.
+      parts: of the seed.
+      network: its encoder.
+      seed: of the batches.
+
+    Returns:
+      A `fitting.Problem`.
+    """
+    batches = feeding.batches_of(parts.train, batch_size=config.batch_size, seed=seed)
+    # A transformer that starts at the full rate may stay where it began.
+    rate = optax.warmup_constant_schedule(
+        0.0, config.learning_rate, max(config.num_steps // 20, 1)
+    )
+    return fitting.Problem(
+        network.apply_fn,
+        network.params,
+        network.model_state,
+        batch_at=batches,
+        optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate)),
+    )

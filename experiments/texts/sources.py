@@ -1,0 +1,228 @@
+"""Corpora by the name of a flag, as tokens: training, validation, and several tests."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from experiments.running import flags
+from xguide_jax import data, models
+
+HEURISTICS = ("lexical_overlap", "subsequence", "constituent")
+GOLD = ("entailment", "non-entailment")
+# Of the templated pairs; the files of the others say how many there are.
+_NUM_VALIDATION, _NUM_TEST, _NUM_PROBES = 600, 900, 1200
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig(flags.RunConfig):
+    """Flags of the experiments on texts."""
+
+    dataset: Literal["templated", "esnli", "fever"] = "templated"
+    """templated: inference pairs made here; esnli, fever: files in --data-dir."""
+    model: Literal["small", "minilm"] = "small"
+    """small: two layers, from scratch; minilm: MiniLM, which a package holds, of which
+    the top two layers are trained."""
+    data_dir: pathlib.Path | None = None
+    """Folder of data sets; $XGUIDE_DATA if left out."""
+    learning_rate: float = 1e-3
+    """Of Adam; for minilm 1e-4 is usual."""
+    max_length: int = 32
+    """Tokens a text or pair; longer ones are cut, and counted."""
+    num_train: int = 6000
+    """Training pairs at most."""
+    num_evaluated: int = 256
+    """Test pairs that are explained."""
+    artefact_rate: float = 0.9
+    """How often the cue of a templated training pair is that of its class."""
+
+
+class Parts(NamedTuple):
+    """The data of one seed.
+
+    Attributes:
+      train: what arms are trained on.
+      validation: like it; what a choice may see.
+      tests: {name: a test set}, the one like training first.
+      probes: pairs with 'heuristic' and 'gold', numbers in `HEURISTICS` and `GOLD`, of
+        which the labels are 0 or 1: of an entailment or not; None where there are none.
+      tokenizer: of the package tokenizers.
+      texts: the corpus of the first test, in its order by 'row'.
+      counts: {part: what became of its texts as tokens}.
+    """
+
+    train: data.Dataset
+    validation: data.Dataset
+    tests: dict[str, data.Dataset]
+    probes: data.Dataset | None
+    tokenizer: Any
+    texts: data.Corpus
+    counts: dict[str, data.TokenCounts]
+
+    @property
+    def test(self) -> data.Dataset:
+        """The test that is like training."""
+        return next(iter(self.tests.values()))
+
+
+def check(config: TextConfig) -> None:
+    """Refuses flags that cannot be met.
+
+    Args:
+      config: the flags.
+
+    Raises:
+      ValueError: naming the flag, its value and the rule.
+    """
+    rate = config.learning_rate
+    if not 0 < rate < float("inf"):
+        raise ValueError(f"`learning_rate` (={rate}) must be positive and finite.")
+    flags.check_at_least(config, max_length=8, num_evaluated=1)
+    flags.check_at_least(config, num_train=config.batch_size)
+    flags.check_fractions(config, "artefact_rate")
+    if config.dataset != "templated":
+        _folder(config)
+    if config.model == "minilm":
+        models.packaged_minilm()
+
+
+def make_parts(config: TextConfig, seed: int) -> Parts:
+    """The data of one seed.
+
+    Args:
+      config: the flags.
+      seed: of the templates, or of the split.
+
+    Returns:
+      `Parts`.
+
+    Raises:
+      RefusedError: for more test pairs to explain than there are.
+    """
+    corpora = {"templated": _templated, "esnli": _esnli, "fever": _fever}
+    made = corpora[config.dataset](config, seed)
+    if config.model == "minilm":
+        tokenizer = data.load_tokenizer(models.packaged_minilm())
+    else:
+        tokenizer = data.word_tokenizer(made.train)
+    tokenise = functools.partial(
+        data.tokenise,
+        tokenizer=tokenizer,
+        max_length=config.max_length,
+        mass_per="word",
+    )
+    counts = {}
+
+    def part(name: str, corpus: data.Corpus, **rest: Any) -> data.Dataset:
+        dataset, counts[name] = tokenise(corpus, **{"rationale": made.rationale, **rest})
+        return dataset
+
+    tests = {name: part(name, corpus) for name, corpus in made.tests.items()}
+    first = next(iter(tests.values()))
+    flags.check_available(
+        "num_evaluated",
+        config.num_evaluated,
+        available=len(first.labels),
+        what="test pairs",
+    )
+    probes = None
+    if made.probes is not None:
+        attributes = {"heuristic": HEURISTICS, "gold": GOLD}
+        probes = part("probes", made.probes, rationale=(), attributes=attributes)
+    return Parts(
+        train=part("training", made.train),
+        validation=part("validation", made.validation),
+        tests=tests,
+        probes=probes,
+        tokenizer=tokenizer,
+        texts=next(iter(made.tests.values())),
+        counts=counts,
+    )
+
+
+class _Corpora(NamedTuple):
+    train: data.Corpus
+    validation: data.Corpus
+    tests: Mapping[str, data.Corpus]
+    probes: data.Corpus | None
+    rationale: Sequence[data.MarkFn]
+
+
+def _templated(config: TextConfig, seed: int) -> _Corpora:
+    """Every part has pairs of its own: seeds that no other part or repetition has."""
+    part = lambda number: 8 * seed + number
+    agrees = functools.partial(
+        data.templated_pairs, artefact="agrees", artefact_rate=config.artefact_rate
+    )
+    test = functools.partial(data.templated_pairs, _NUM_TEST, seed=part(2))
+    return _Corpora(
+        train=agrees(config.num_train, seed=part(0)),
+        validation=agrees(_NUM_VALIDATION, seed=part(1)),
+        tests={
+            "in distribution": agrees(_NUM_TEST, seed=part(2)),
+            "no artefact": test(artefact="none"),
+            "artefact flipped": test(artefact="flipped"),
+        },
+        probes=data.templated_probes(_NUM_PROBES, seed=part(3)),
+        rationale=(data.highlighted,),
+    )
+
+
+def _esnli(config: TextConfig, seed: int) -> _Corpora:
+    """Trained on the published validation set, since the training set is not there."""
+    folder = _folder(config) / "esnli_explanations"
+    read = functools.partial(data.read_esnli_explanations, at_least=2)
+    train, validation = _split(read(folder / "esnli_dev.jsonl.gz"), seed)
+    return _Corpora(
+        train=_first(train, config.num_train),
+        validation=validation,
+        tests={"in distribution": read(folder / "esnli_test.jsonl.gz")},
+        probes=None,
+        rationale=(data.explained_words,),
+    )
+
+
+def _fever(config: TextConfig, seed: int) -> _Corpora:
+    corpus = data.read_fever(
+        _folder(config) / "eraser_fever",
+        split="val",
+        select=data.sentences_within(config.max_length // 2),
+    )
+    rest, validation = _split(corpus, seed)
+    train, test = _split(rest, seed, share=0.25)
+    return _Corpora(
+        train=_first(train, config.num_train),
+        validation=validation,
+        tests={"in distribution": test},
+        probes=None,
+        rationale=(data.highlighted,),
+    )
+
+
+def _split(
+    corpus: data.Corpus, seed: int, *, share: float = 0.1
+) -> tuple[data.Corpus, data.Corpus]:
+    """All but a share of a corpus, and that share."""
+    order = data.generator(data.Stream.SPLIT, seed).permutation(len(corpus.examples))
+    held_out = round(share * len(order))
+    pick = lambda rows: corpus._replace(
+        examples=tuple(corpus.examples[row] for row in rows)
+    )
+    return pick(order[held_out:]), pick(np.sort(order[:held_out]))
+
+
+def _first(corpus: data.Corpus, count: int) -> data.Corpus:
+    return corpus._replace(examples=corpus.examples[:count])
+
+
+def _folder(config: TextConfig) -> pathlib.Path:
+    folder = config.data_dir or os.environ.get("XGUIDE_DATA")
+    if not folder:
+        raise ValueError(
+            f"--dataset {config.dataset} needs --data-dir or $XGUIDE_DATA."
+        )
+    return pathlib.Path(folder)
