@@ -156,6 +156,7 @@ API = {
         "object_features background_features image_features", "margin", "",
     ),
     "metrics.area_under_curve": ("values", "fractions", ""),
+    "metrics.attention_share": ("attention which", "", ""),
     "metrics.average_precision": ("maps region", "where", "where"),
     "metrics.bias_amplification_attribute_to_task": (
         "predicted_tasks tasks attributes", "", "",
@@ -232,7 +233,11 @@ API = {
         "key num_features num_subsets baselines score_fn chunk_size", "chunk_size",
     ),
     "metrics.shuffle_parameters": ("params key", "", ""),
+    "metrics.span_agreement": ("predicted marks", "iou_threshold where", "where"),
     "metrics.structural_similarity": ("first second", "data_range", ""),
+    "metrics.token_agreement": ("predicted marks", "where", "where"),
+    "metrics.token_iou": ("predicted marks", "where", "where"),
+    "metrics.top_k_agreement": ("scores marks", "k where", "where"),
     "metrics.top_k_intersection": ("first second", "k where", "where"),
     "metrics.sufficiency": (
         "predict_fn inputs labels attributions", "fractions fill key value where",

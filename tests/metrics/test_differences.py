@@ -198,3 +198,28 @@ def test_nothing_is_imputed_from_nothing():
             lambda x: x.reshape(1, 4), images, jnp.zeros(1, int), images,
             fractions=(0.0, 1.0), sigma=0.0, key=KEY,
         )  # fmt: skip
+
+
+def test_a_match_counts_once_in_the_recall_of_spans():
+    third = functools.partial(metrics.span_agreement, iou_threshold=1 / 3)
+    found = third(row(1, 0, 1) > 0, row(1, 1, 1) > 0)
+    np.testing.assert_array_equal(np.stack(found), [[1], [1], [1]])
+
+
+def test_the_f1_is_that_of_each_example():
+    predicted = np.array([[1, 0, 0, 0], [1, 0, 1, 0]], bool)
+    marks = np.array([[1, 0, 1, 0], [1, 0, 0, 0]], bool)
+    found = metrics.span_agreement(predicted, marks, iou_threshold=0.5)
+    np.testing.assert_allclose(found.f1, [2 / 3, 2 / 3], rtol=1e-6)
+    assert np.mean(found.precision) == np.mean(found.recall) == 3 / 4
+
+
+def test_the_f1_without_a_mark_is_nan():
+    found = metrics.token_agreement(row(1, 0) > 0, row(0, 0) > 0)
+    np.testing.assert_array_equal(np.stack(found), [[0], [np.nan], [np.nan]])
+
+
+def test_average_precision_is_no_trapezoid():
+    np.testing.assert_array_equal(
+        metrics.average_precision(row(2, 1), row(0, 1)), [0.5]
+    )

@@ -55,14 +55,24 @@ from xguide_jax.metrics.randomisation import (
     randomise_parameters,
     shuffle_parameters,
 )
+from xguide_jax.metrics.rationale import (
+    Agreement,
+    attention_share,
+    span_agreement,
+    token_agreement,
+    token_iou,
+    top_k_agreement,
+)
 from xguide_jax.metrics.road import road_curve
 from xguide_jax.metrics.robustness import local_lipschitz, max_sensitivity
 from xguide_jax.metrics.sensitivity_n import sensitivity_n
 
 __all__ = (
+    "Agreement",
     "GroupGap",
     "RemovalAndInsertion",
     "area_under_curve",
+    "attention_share",
     "average_precision",
     "bias_amplification_attribute_to_task",
     "bias_amplification_task_to_attribute",
@@ -102,8 +112,12 @@ __all__ = (
     "road_curve",
     "sensitivity_n",
     "shuffle_parameters",
+    "span_agreement",
     "structural_similarity",
     "sufficiency",
+    "token_agreement",
+    "token_iou",
+    "top_k_agreement",
     "top_k_intersection",
     "worst_group",
 )
