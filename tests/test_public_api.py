@@ -17,6 +17,9 @@ API = {
     "ops.mean_fill": ("key inputs", "axes", ""),
     "ops.constant_fill": ("key inputs", "value", ""),
     "ops.replace": ("inputs mask values", "", ""),
+    "ops.delete_positions": ("names", "mask", ""),
+    "ops.fill_leaf": ("name fill", "", ""),
+    "ops.hide_positions": ("mask", "", ""),
     "ops.masked_pool": ("features mask", "", ""),
     "ops.rasterise_boxes": ("boxes valid shape", "", ""),
     "ops.balanced_threshold": ("maps annotations", "axis_name", "axis_name"),
@@ -197,8 +200,8 @@ API = {
         "optimal_scaling chunk_size",
     ),
     "metrics.insertion_curve": (
-        "predict_fn inputs labels attributions", "fractions fill key value",
-        "value",
+        "predict_fn inputs labels attributions", "fractions fill key value where",
+        "value where",
     ),
     "metrics.iou": ("maps region", "threshold where", "where"),
     "metrics.local_lipschitz": ("explain inputs", "key radius num_samples", ""),
@@ -222,8 +225,8 @@ API = {
         "fractions fill key num_random_orders value", "value",
     ),
     "metrics.removal_curve": (
-        "predict_fn inputs labels attributions", "fractions fill key value",
-        "value",
+        "predict_fn inputs labels attributions", "fractions fill key value where",
+        "value where",
     ),
     "metrics.road_curve": (
         "predict_fn inputs labels attributions", "fractions sigma key value", "value",

@@ -1,12 +1,11 @@
 """The encoders of the experiments on texts, and the problem that a seed poses."""
 
-import functools
 from typing import NamedTuple
 
 import jax
 import optax
 
-from experiments.running import feeding, fitting, loop
+from experiments.running import feeding, fitting
 from experiments.texts import sources
 from xguide_jax import models
 from xguide_jax.types import ApplyFn, PyTree

@@ -118,7 +118,9 @@ def make_parts(config: TextConfig, seed: int) -> Parts:
     counts = {}
 
     def part(name: str, corpus: data.Corpus, **rest: Any) -> data.Dataset:
-        dataset, counts[name] = tokenise(corpus, **{"rationale": made.rationale, **rest})
+        dataset, counts[name] = tokenise(
+            corpus, **{"rationale": made.rationale, **rest}
+        )
         return dataset
 
     tests = {name: part(name, corpus) for name, corpus in made.tests.items()}

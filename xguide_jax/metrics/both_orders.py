@@ -76,7 +76,8 @@ def removal_and_insertion(
     # Uniform numbers in a narrow float would tie, and ties go by place.
     maps = ops.at_least_float32(attributions)
     order = removing.Order(jnp.concatenate([maps, *_random_scores(maps, key, count)]))
-    read = faithfulness._reader(predict_fn, inputs, labels, fill(key, inputs), value)
+    without = removing.without(fill, key, inputs)
+    read = faithfulness._reader(predict_fn, without, labels, value)
     known: dict[tuple[int, ...], Array] = {}
 
     def read_without(number: int, first: int, last: int) -> Array:

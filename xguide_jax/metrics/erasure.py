@@ -8,19 +8,18 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from xguide_jax import ops
 from xguide_jax.metrics import removing
-from xguide_jax.types import Array, FillFn, PredictFn, PRNGKey
+from xguide_jax.types import Array, PredictFn, PRNGKey, PyTree
 
 
 def comprehensiveness(
     predict_fn: PredictFn,
-    inputs: Array,
+    inputs: PyTree,
     labels: Array,
     attributions: Array,
     *,
     fractions: Sequence[float],
-    fill: FillFn,
+    fill: removing.Replacement,
     key: PRNGKey,
     value: removing.ValueFn,
     where: Array | None = None,
@@ -33,13 +32,15 @@ def comprehensiveness(
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C]; called F + 1 times, so compile it.
-      inputs: [B, ...].
+      inputs: [B, ...], or a dict of such with an `ops.Removal` for `fill`.
       labels: integer [B], the class of which the score is: ERASER takes the one
         predicted from the intact input.
-      attributions: float, of the inputs' rank and broadcastable to them.
+      attributions: float, of the inputs' rank and broadcastable to them; of a removal
+        [B, T], one score a position.
       fractions: static, strictly increasing in [0, 1].
-      fill: (key, inputs) -> replacement values like `inputs`; a token that stands for
-        nothing by `ops.constant_fill`.
+      fill: (key, inputs) -> replacement values like `inputs`; or how tokens go, e.g.
+        `ops.delete_positions(('tokens', 'segments'), mask='mask')`, as ERASER has it,
+        or `ops.fill_leaf('tokens', ...)` with the id of a mask token.
       key: for the fill; one key or [B].
       value: (logits, labels) -> [B], the score; of ERASER the probability.
       where: bool, of the attributions' rank and broadcast to their shape: the features
@@ -67,12 +68,12 @@ def comprehensiveness(
 
 def sufficiency(
     predict_fn: PredictFn,
-    inputs: Array,
+    inputs: PyTree,
     labels: Array,
     attributions: Array,
     *,
     fractions: Sequence[float],
-    fill: FillFn,
+    fill: removing.Replacement,
     key: PRNGKey,
     value: removing.ValueFn,
     where: Array | None = None,
@@ -85,11 +86,12 @@ def sufficiency(
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C]; called F + 1 times, so compile it.
-      inputs: [B, ...].
+      inputs: [B, ...], or a dict of such with an `ops.Removal` for `fill`.
       labels: integer [B], as for `comprehensiveness`.
-      attributions: float, of the inputs' rank and broadcastable to them.
+      attributions: float, of the inputs' rank and broadcastable to them; of a removal
+        [B, T], one score a position.
       fractions: static, strictly increasing in [0, 1]: what is kept.
-      fill: (key, inputs) -> replacement values like `inputs`.
+      fill: (key, inputs) -> replacement values like `inputs`, or a removal.
       key: for the fill; one key or [B].
       value: (logits, labels) -> [B], the score; of ERASER the probability.
       where: bool, of the attributions' rank and broadcast to their shape: the features
@@ -114,27 +116,25 @@ def sufficiency(
 
 def _mean_drop(
     predict_fn: PredictFn,
-    inputs: Array,
+    inputs: PyTree,
     labels: Array,
     attributions: Array,
     *,
     keep: bool,
     fractions: Sequence[float],
-    fill: FillFn,
+    fill: removing.Replacement,
     key: PRNGKey,
     value: removing.ValueFn,
     where: Array | None,
 ) -> Array:
-    removing.check(inputs, labels, attributions)
+    removing.check(inputs, labels, attributions, fill=fill)
     fractions = removing.checked_fractions(fractions)
     order = removing.Order(attributions, where)
-    valid = jnp.asarray(True) if where is None else where
-    filled = fill(key, inputs)
+    without = removing.without(fill, key, inputs)
     clean = removing.read(value, predict_fn(inputs), labels)
     total = jnp.zeros_like(clean)
     for fraction in fractions:
-        salient = order.highest(fraction, round_up=True)
-        replaced = (~salient & valid) if keep else salient
-        logits = predict_fn(ops.replace(inputs, replaced, filled))
-        total += clean - removing.read(value, logits, labels)
+        taken = order.all_but_highest if keep else order.highest
+        replaced = taken(fraction, round_up=True)
+        total += clean - removing.read(value, predict_fn(without(replaced)), labels)
     return jnp.where(order.defined, total / len(fractions), jnp.nan)

@@ -16,7 +16,8 @@ import numpy as np
 
 from xguide_jax import deprecating, ops
 from xguide_jax.metrics import removing
-from xguide_jax.types import Array, FillFn, PredictFn, PRNGKey
+from xguide_jax.ops import removal
+from xguide_jax.types import Array, PredictFn, PRNGKey, PyTree
 
 _takes_correct = deprecating.old_keywords(
     ["correct"], instead="value=", lift=lambda correct: {"value": correct}
@@ -48,14 +49,15 @@ def _hit(logits: Array, labels: Array) -> Array:
 @_takes_correct
 def removal_curve(
     predict_fn: PredictFn,
-    inputs: Array,
+    inputs: PyTree,
     labels: Array,
     attributions: Array,
     *,
     fractions: Sequence[float],
-    fill: FillFn,
+    fill: removing.Replacement,
     key: PRNGKey,
     value: removing.ValueFn = _top_class_is_label,
+    where: Array | None = None,
 ) -> Array:
     """The prediction as the most salient features are replaced, most salient first.
 
@@ -71,18 +73,21 @@ def removal_curve(
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction, so compile
         it and not the curve, which would hold it F times.
-      inputs: float [B, ...].
+      inputs: float [B, ...], or a dict of arrays with an `ops.Removal` for `fill`.
       labels: integer [B], in [0, C); whatever `value` takes, [B, ...].
       attributions: float, of the inputs' rank and broadcastable to them; with a last
         axis of 1, [B, H, W, 1], all channels of a position go together.
       fractions: static, strictly increasing in [0, 1]; 0 is the clean prediction.
-      fill: (key, inputs) -> replacement values like `inputs`.
+      fill: (key, inputs) -> replacement values like `inputs`; or an `ops.Removal`, how
+        inputs of several arrays lose a position.
       key: for the fill; one key or [B].
       value: (logits, labels) -> [B], what is read of a prediction: whether it is right
         (1 or 0, or a share), a probability, a logit; NaN where that is undefined. By
         default the top class of a softmax head is compared with the label. A sigmoid
         head brings its own: of one logit
         `lambda logits, labels: (logits[:, 0] > 0) == (labels == 1)`.
+      where: bool, of the attributions' rank and broadcast to their shape: the n
+        features that can be replaced. Others, such as padding, are never touched.
 
     Returns:
       float32 [B, F], what `value` says: by default 1 where the predicted class is the
@@ -103,10 +108,10 @@ def removal_curve(
       Sampling for Explanation of Black-box Models", BMVC 2018: deletion, of the
       probability, to 0; there a fixed number of pixels goes at each step.
     """
-    removing.check(inputs, labels, attributions)
+    removing.check(inputs, labels, attributions, fill=fill)
     fractions = removing.checked_fractions(fractions)
-    order = removing.Order(attributions)
-    read = _reader(predict_fn, inputs, labels, fill(key, inputs), value)
+    order = removing.Order(attributions, where)
+    read = _reader(predict_fn, removing.without(fill, key, inputs), labels, value)
     rows = [read(order.highest(fraction)) for fraction in fractions]
     return _curve(rows, order.defined)
 
@@ -114,14 +119,15 @@ def removal_curve(
 @_takes_correct
 def insertion_curve(
     predict_fn: PredictFn,
-    inputs: Array,
+    inputs: PyTree,
     labels: Array,
     attributions: Array,
     *,
     fractions: Sequence[float],
-    fill: FillFn,
+    fill: removing.Replacement,
     key: PRNGKey,
     value: removing.ValueFn = _top_class_is_label,
+    where: Array | None = None,
 ) -> Array:
     """The prediction as the most salient features are put back, most salient first.
 
@@ -132,13 +138,15 @@ def insertion_curve(
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction, so compile
         it and not the curve, which would hold it F times.
-      inputs: float [B, ...].
+      inputs: float [B, ...], or a dict of arrays with an `ops.Removal` for `fill`.
       labels: integer [B], in [0, C); whatever `value` takes, [B, ...].
       attributions: float, of the inputs' rank and broadcastable to them.
       fractions: static, strictly increasing in [0, 1].
-      fill: (key, inputs) -> replacement values like `inputs`.
+      fill: (key, inputs) -> replacement values like `inputs`; or an `ops.Removal`, how
+        inputs of several arrays lose a position.
       key: for the fill; one key or [B].
       value: as for `removal_curve`.
+      where: as for `removal_curve`; features that do not count are always there.
 
     Returns:
       float32 [B, F], what `value` says, and NaN where `removal_curve` has it.
@@ -150,11 +158,11 @@ def insertion_curve(
 
     Source: Petsiuk et al., BMVC 2018: insertion, into a blurred image.
     """
-    removing.check(inputs, labels, attributions)
+    removing.check(inputs, labels, attributions, fill=fill)
     fractions = removing.checked_fractions(fractions)
-    order = removing.Order(attributions)
-    read = _reader(predict_fn, inputs, labels, fill(key, inputs), value)
-    rows = [read(~order.highest(fraction)) for fraction in fractions]
+    order = removing.Order(attributions, where)
+    read = _reader(predict_fn, removing.without(fill, key, inputs), labels, value)
+    rows = [read(order.all_but_highest(fraction)) for fraction in fractions]
     return _curve(rows, order.defined)
 
 
@@ -194,22 +202,16 @@ def area_under_curve(values: Array, *, fractions: Sequence[float]) -> Array:
     return jnp.sum(trapezoids, axis=-1) / (fractions[-1] - fractions[0])
 
 
-# One program a step: many small ones would cost as much as a small network.
-_replace = jax.jit(ops.replace)
-
-
 def _reader(
     predict_fn: PredictFn,
-    inputs: Array,
+    without: removal.WithoutFn,
     labels: Array,
-    filled: Array,
     value: removing.ValueFn,
 ) -> Callable[[Array], Array]:
     """(which features are replaced) -> what is read of the prediction, float [B]."""
 
     def read(replaced: Array) -> Array:
-        logits = predict_fn(_replace(inputs, replaced, filled))
-        return removing.read(value, logits, labels)
+        return removing.read(value, predict_fn(without(replaced)), labels)
 
     # The callers' plain loop, since a network in a compiled one is slow on CPU.
     return read

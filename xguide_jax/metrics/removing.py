@@ -16,10 +16,14 @@ import numpy as np
 
 from xguide_jax import ops
 from xguide_jax.metrics import masking
-from xguide_jax.types import Array
+from xguide_jax.ops import removal
+from xguide_jax.types import Array, FillFn, PRNGKey, PyTree
 
 # (logits, labels) -> [B]: what is read of a prediction along a curve.
 ValueFn = Callable[[Array, Array], Array]
+
+# How features go: others in their place, or a way that inputs of several arrays have.
+Replacement = FillFn | removal.Removal
 
 
 class Order:
@@ -36,7 +40,7 @@ class Order:
         valid = None if where is None else masking.valid_cells(attributions, where)
         self._places, self.defined, self._num_valid = _ordered(attributions, valid)
         self._num_scores = math.prod(attributions.shape[1:])
-        self._all_valid = where is None
+        self._valid = valid
 
     def highest(self, fraction: float, *, round_up: bool = False) -> Array:
         """The most salient features of each map.
@@ -49,11 +53,24 @@ class Order:
           bool, shaped like the attributions.
         """
         among = functools.partial(count, fraction, round_up=round_up)
-        if self._all_valid:
+        if self._valid is None:
             return self.between(0, among(self._num_scores))
         counts = np.array([among(n) for n in range(self._num_scores + 1)], np.int32)
         shape = (-1, *[1] * (self._places.ndim - 1))
         return self._places < jnp.asarray(counts)[self._num_valid].reshape(shape)
+
+    def all_but_highest(self, fraction: float, *, round_up: bool = False) -> Array:
+        """All other features that are ordered.
+
+        Args:
+          fraction: as for `highest`.
+          round_up: as for `highest`.
+
+        Returns:
+          bool, shaped like the attributions.
+        """
+        others = ~self.highest(fraction, round_up=round_up)
+        return others if self._valid is None else others & self._valid
 
     def between(self, first: int, last: int) -> Array:
         """The features from one place of the order to another.
@@ -149,19 +166,58 @@ def _nan_where_unclear(values: Array, logits: Array) -> Array:
     return jnp.where(unclear, jnp.nan, ops.at_least_float32(values))
 
 
-def check(inputs: Array, labels: Array, attributions: Array) -> None:
+def without(fill: Replacement, key: PRNGKey, inputs: PyTree) -> removal.WithoutFn:
+    """The inputs without some features, for every step of a test.
+
+    Args:
+      fill: (key, inputs) -> replacement values like the array `inputs`, or a removal.
+      key: for the fill, which is drawn once.
+      inputs: [B, ...], or a dict of such.
+
+    Returns:
+      (which are replaced, bool) -> inputs.
+    """
+    if isinstance(fill, removal.Removal):
+        return fill(key, inputs)
+    filled = fill(key, inputs)
+    return lambda replaced: _replace(inputs, replaced, filled)
+
+
+# One program a step: many small ones would cost as much as a small network.
+_replace = jax.jit(ops.replace)
+
+
+def check(
+    inputs: PyTree,
+    labels: Array,
+    attributions: Array,
+    *,
+    fill: Replacement | None = None,
+) -> None:
     """Refuses maps that do not belong to their inputs.
 
     Args:
-      inputs: [B, ...].
+      inputs: [B, ...], or a dict of such where `fill` is a removal.
       labels: [B, ...].
-      attributions: float, of the inputs' rank and broadcastable to them.
+      attributions: float, of the inputs' rank and broadcastable to them; of what it
+        takes out, where `fill` is a removal.
+      fill: how features go.
 
     Raises:
       AssertionError: if the shapes or dtypes are not those.
+      ValueError: for inputs of several arrays and a fill of one.
     """
     chex.assert_type(attributions, float)
-    chex.assert_equal_shape_prefix([inputs, labels, attributions], 1)
+    arrays = jax.tree.leaves(inputs)
+    chex.assert_equal_shape_prefix([*arrays, labels, attributions], 1)
+    if isinstance(fill, removal.Removal):
+        return
+    if not hasattr(inputs, "shape"):
+        raise ValueError(
+            f"inputs of several arrays (of type {type(inputs).__name__}) need an "
+            "`ops.Removal` for `fill`, which says how they lose a position, e.g. "
+            "`ops.hide_positions('mask')`."
+        )
     chex.assert_equal_rank([inputs, attributions])
     chex.assert_is_broadcastable(attributions.shape, inputs.shape)
 

@@ -47,11 +47,13 @@ from xguide_jax.ops.regions import (
     masked_pool,
     rasterise_boxes,
 )
+from xguide_jax.ops.removal import Removal, delete_positions, fill_leaf, hide_positions
 from xguide_jax.ops.selecting import bottom_k_mask, top_k_mask
 from xguide_jax.ops.thresholding import balanced_threshold
 
 __all__ = (
     "KeyedRank",
+    "Removal",
     "area_resize",
     "at_least_float32",
     "axis_sum",
@@ -64,8 +66,11 @@ __all__ = (
     "clip_boxes",
     "constant_fill",
     "conv_general_dilated",
+    "delete_positions",
     "example_indices",
     "example_keys",
+    "fill_leaf",
+    "hide_positions",
     "keyed",
     "magnitude_of_mean",
     "masked_pool",
