@@ -423,6 +423,7 @@ API = {
     "data.mask_from_rle": ("rle", "", ""),
     "data.mnist10k": ("directory", "", ""),
     "data.normalise_images": ("pixels", "mean std", ""),
+    "data.parse_stars": ("text", "", ""),
     "data.polygon_from_cvat": ("points", "", ""),
     "data.prefetch": ("items", "size", "size"),
     "data.read_image": ("path", "background upright", "background upright"),
@@ -454,6 +455,7 @@ API = {
     ),
     "data.validate": ("dataset", "", ""),
     "data.validate_batch": ("batch", "num_classes", ""),
+    "data.word_spans": ("text", "", ""),
     "training.fit": (
         "train_step state batch_at",
         "num_steps log_every on_log save_every on_save "

@@ -64,11 +64,15 @@ from xguide_jax.data.sources.tfds_builders import (
     tensorflow_datasets_regions,
 )
 from xguide_jax.data.targets import choose_targets
+from xguide_jax.data.text.highlights import parse_stars
+from xguide_jax.data.text.words import PUNCTUATION, STOP_WORDS, word_spans
 from xguide_jax.data.validation import validate, validate_batch
 
 __all__ = (
     "MNIST_MEAN",
     "MNIST_STD",
+    "PUNCTUATION",
+    "STOP_WORDS",
     "TEXTURED_MEAN",
     "TEXTURED_STD",
     "Augment",
@@ -101,6 +105,7 @@ __all__ = (
     "mask_from_rle",
     "mnist10k",
     "normalise_images",
+    "parse_stars",
     "polygon_from_cvat",
     "prefetch",
     "read_image",
@@ -120,4 +125,5 @@ __all__ = (
     "transform_together",
     "validate",
     "validate_batch",
+    "word_spans",
 )
