@@ -4,8 +4,9 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.robust_explanations.measuring import Measured, Scored
+from experiments.robust_explanations.measuring import Measured
 from experiments.running import report, results, undefined
+from experiments.running.scored import Scored
 from xguide_jax import evaluation
 
 Found = Mapping[str, Sequence[results.Result[Measured]]]

@@ -9,22 +9,11 @@ import numpy as np
 from experiments.digits import accuracy, explaining, showing, textured
 from experiments.robust_explanations import annotating
 from experiments.running import predicting
+from experiments.running.scored import Scored, scored
 from xguide_jax import data, evaluation, metrics, ops
 from xguide_jax.types import ApplyFn, Array, ScoreFn, TrainState
 
 THRESHOLD = 0.5
-
-
-class Scored(NamedTuple):
-    """One number of agreement.
-
-    Attributes:
-      summary: over the images.
-      rows: float [N], NaN where undefined.
-    """
-
-    summary: evaluation.Summary
-    rows: np.ndarray
 
 
 class Agreement(NamedTuple):
@@ -97,19 +86,14 @@ def make_measurement(
                 lambda x: evaluation.top_class(logits(state, x)), parts
             ),
             agreement=Agreement(
-                integrated=_scored(integrated),
-                **{name: _scored(v) for name, v in agreement(cam, mask).items()},
+                integrated=scored(integrated),
+                **{name: scored(v) for name, v in agreement(cam, mask).items()},
             ),
             validation_iou=evaluation.summarise(held_out_iou).mean,
             shown=showing.shown(few, np.asarray(mask), {"grad_cam": cam}),
         )
 
     return measure
-
-
-def _scored(values: Array) -> Scored:
-    rows = np.asarray(values)
-    return Scored(evaluation.summarise(rows), rows)
 
 
 def between_extremes(cam: Array, mask: Array) -> Array:

@@ -1,11 +1,13 @@
 """What a trained network says: its logits, and how often it is right."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
-from xguide_jax import data, training
+from xguide_jax import data, evaluation, training
 from xguide_jax.types import ApplyFn, TrainState
 
 
@@ -24,6 +26,24 @@ def make_predict(apply_fn: ApplyFn) -> Callable[[TrainState, Any], jax.Array]:
         )
     )
     return lambda state, x: compiled(state.params["model"], state.model_state, x)
+
+
+def make_predict_rows(
+    apply_fn: ApplyFn, *, batch_size: int
+) -> Callable[[TrainState, Any], np.ndarray]:
+    """The logits of any number of examples, some of them at once.
+
+    Args:
+      apply_fn: the network.
+      batch_size: examples a call of the compiled network.
+
+    Returns:
+      `(state, inputs [N, ...]) -> logits [N, C]`, on the host.
+    """
+    predict = make_predict(apply_fn)
+    return lambda state, inputs: evaluation.map_rows(
+        functools.partial(predict, state), inputs, batch_size=batch_size
+    )
 
 
 def make_accuracy(

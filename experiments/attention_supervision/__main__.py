@@ -1,0 +1,7 @@
+"""`python -m experiments.attention_supervision`."""
+
+from experiments.attention_supervision.experiment import EXPERIMENT
+from experiments.running import command
+
+if __name__ == "__main__":
+    command.main(EXPERIMENT)
