@@ -1,4 +1,4 @@
-"""`python -m experiments.attention_supervision`."""
+"""`python -m experiments.attention_supervision`: trains, measures and reports."""
 
 from experiments.attention_supervision.experiment import EXPERIMENT
 from experiments.running import command

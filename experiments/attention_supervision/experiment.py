@@ -58,13 +58,10 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
     Returns:
       (arm, seed) -> `loop.Trial`.
     """
-    made: dict[int, sources.Parts] = {}
+    parts_of = sources.cached_parts(config)
 
     def trial(arm: arms.Arm, seed: int) -> loop.Trial[measuring.Measured]:
-        if seed not in made:
-            made.clear()
-            made[seed] = sources.make_parts(config, seed)
-        parts = made[seed]
+        parts = parts_of(seed)
         network = networks.make_network(
             config,
             parts,

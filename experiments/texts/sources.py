@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -144,6 +144,18 @@ def make_parts(config: TextConfig, seed: int) -> Parts:
         texts=next(iter(made.tests.values())),
         counts=counts,
     )
+
+
+def cached_parts(config: TextConfig) -> Callable[[int], Parts]:
+    """`make_parts`, once for all arms of a seed.
+
+    Args:
+      config: the flags.
+
+    Returns:
+      seed -> `Parts`; the last seed's are kept.
+    """
+    return functools.lru_cache(maxsize=1)(functools.partial(make_parts, config))
 
 
 class _Corpora(NamedTuple):

@@ -1,0 +1,210 @@
+"""The tables of saliency-guided training on tokens, each a list of columns."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+from experiments.running import report, results, undefined
+from experiments.saliency_guided_text import terms
+from experiments.saliency_guided_text.measuring import Measured
+from experiments.texts import explaining
+from xguide_jax import evaluation
+
+Found = Mapping[str, Sequence[results.Result[Measured]]]
+
+AGREEMENT = {
+    "auprc": "AUPRC",
+    "rank": "marked among as many highest",
+    "mass": "mass on marked",
+}
+
+
+def tests(found: Found) -> list[str]:
+    """The tests, the one like training first.
+
+    Args:
+      found: results of all arms.
+
+    Returns:
+      Their names.
+    """
+    return list(next(iter(found.values()))[0].measured.accuracies)
+
+
+def accuracy(test: str) -> Callable[[Measured], float]:
+    """Accuracy on a test.
+
+    Args:
+      test: its name.
+
+    Returns:
+      What a column shows of a measurement.
+    """
+    return lambda measured: measured.accuracies[test]
+
+
+def agreed(test: str, explainer: str, what: str) -> Callable[[Measured], float]:
+    """Agreement with the marks, averaged over texts, 0 where undefined.
+
+    Args:
+      test: its name.
+      explainer: its name.
+      what: of `AGREEMENT`.
+
+    Returns:
+      What a column shows of a measurement.
+    """
+    return lambda measured: (
+        getattr(measured.plausibility[test][explainer], what).summary.mean_or_zero
+    )
+
+
+def beside(
+    test: str, explainer: str, removal: str, measure: str
+) -> Callable[[Measured], evaluation.BesideChance]:
+    """One measure of erasure of one explainer.
+
+    Args:
+      test: its name.
+      explainer: its name.
+      removal: 'deleted' or 'masked'.
+      measure: 'comprehensiveness' or 'sufficiency'.
+
+    Returns:
+      The record of a measurement.
+    """
+    return lambda measured: getattr(measured.erasure[test][explainer][removal], measure)
+
+
+def gap(
+    test: str, explainer: str, removal: str, measure: str
+) -> Callable[[Measured], float]:
+    """By how much a map beats random orders of the same network.
+
+    Args:
+      test: its name.
+      explainer: its name.
+      removal: 'deleted' or 'masked'.
+      measure: 'comprehensiveness' or 'sufficiency'.
+
+    Returns:
+      What a column shows of a measurement; an unranked text counts as 0.
+    """
+    get = beside(test, explainer, removal, measure)
+    return lambda measured: get(measured).gap.mean_or_zero
+
+
+def accuracies(found: Found) -> list[report.Column]:
+    """Accuracy on every test, and the speed.
+
+    Args:
+      found: results of all arms.
+
+    Returns:
+      Columns.
+    """
+    return [
+        *(report.mean(name, accuracy(name)) for name in tests(found)),
+        *(
+            report.minus(f"{name}, minus {other}", other, accuracy(name))
+            for name in tests(found)[-1:]
+            for other in (terms.UNGUIDED, terms.RANDOM)
+            if other in found
+        ),
+        report.mean("validation", lambda m: m.validation),
+        report.speed(),
+    ]
+
+
+def recovery(test: str) -> list[report.Column]:
+    """Agreement of every explainer with the words that decide.
+
+    Args:
+      test: its name.
+
+    Returns:
+      Columns.
+    """
+    return [
+        report.mean(f"{text}, {AGREEMENT[what]}", agreed(test, explainer, what))
+        for what in AGREEMENT
+        for explainer, text in explaining.NAMES.items()
+    ]
+
+
+def gaps(test: str, removal: str) -> list[report.Column]:
+    """Comprehensiveness and sufficiency beside random orders.
+
+    Args:
+      test: its name.
+      removal: 'deleted' or 'masked'.
+
+    Returns:
+      Columns.
+    """
+    return [
+        report.mean(
+            f"{measure}, {text}: gap", gap(test, explainer, removal, measure)
+        )
+        for measure in evaluation.Erasure._fields
+        for explainer, text in explaining.NAMES.items()
+    ]
+
+
+def differences(test: str, reference: str) -> list[report.Column]:
+    """What matters minus that of another arm, paired by seed.
+
+    Args:
+      test: its name.
+      reference: the other arm.
+
+    Returns:
+      Columns.
+    """
+    return [
+        column
+        for explainer, text in explaining.NAMES.items()
+        for column in (
+            report.minus(
+                f"AUPRC, {text}", reference, agreed(test, explainer, "auprc")
+            ),
+            report.minus(
+                f"comprehensiveness gap, {text}",
+                reference,
+                gap(test, explainer, "deleted", "comprehensiveness"),
+                rows=lambda m, e=explainer: (
+                    beside(test, e, "deleted", "comprehensiveness")(m).rows
+                ),
+            ),
+        )
+    ]
+
+
+def undefined_counts(found: Found) -> dict[str, int]:
+    """How often a text has no agreement or no order.
+
+    Args:
+      found: results of all arms.
+
+    Returns:
+      {'arm: what is lacking': count}.
+    """
+
+    def unmarked(measured: Measured, test: str, name: str) -> int:
+        return measured.plausibility[test][name].auprc.summary.num_undefined
+
+    def unranked(measured: Measured, test: str, name: str) -> int:
+        get = beside(test, name, "deleted", "comprehensiveness")
+        return get(measured).gap.num_undefined
+
+    return undefined.counts(
+        found,
+        {
+            f"{what} {text}, {test}": functools.partial(count, test=test, name=name)
+            for test in tests(found)
+            for name, text in explaining.NAMES.items()
+            for what, count in {
+                "texts without an AUPRC of": unmarked,
+                "texts without an order by": unranked,
+            }.items()
+        },
+    )
