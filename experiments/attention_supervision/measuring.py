@@ -1,16 +1,14 @@
 """What is measured: accuracy off the artefact, plausibility, where attention goes."""
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.attention_supervision import terms
 from experiments.running import arms, predicting
 from experiments.texts import explaining, judging, networks, showing, sources
-from xguide_jax import data, evaluation, metrics
+from xguide_jax import data, evaluation
 from xguide_jax.types import TrainState
 
 

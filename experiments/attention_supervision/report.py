@@ -4,10 +4,10 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.attention_supervision import columns, terms
-from experiments.attention_supervision.columns import Found
+from experiments.attention_supervision import tables, terms
+from experiments.attention_supervision.tables import Found
 from experiments.running import report, results
-from experiments.texts import showing
+from experiments.texts import columns, showing
 from xguide_jax import reporting
 
 LOGGED = {
@@ -43,24 +43,24 @@ def make_report(found: Found) -> report.Report:
     """
     seeds = results.seeds_text(len(next(iter(found.values()))))
     tests = columns.tests(found)
-    made = {"Accuracy": report.table(columns.accuracies(found), found)}
-    if probes := columns.probes(found):
+    made = {"Accuracy": report.table(tables.accuracies(found), found)}
+    if probes := tables.probes(found):
         made["Accuracy on probes of three heuristics, two classes"] = report.table(
             probes, found
         )
     for test in tests:
         made[f"Agreement with the marks, {test}"] = report.table(
-            columns.plausibility(test), found
+            columns.agreements(test), found
         )
         made[f"AUPRC of the marks, {test}, paired by seed"] = report.table(
-            columns.plausibility_differences(test),
+            tables.plausibility_differences(test),
             found,
             without=[terms.UNGUIDED, terms.UNGUIDED_LAYER],
         )
     made["Where the class token's attention goes"] = report.table(
-        columns.attended(found), found
+        tables.attended(found), found
     )
-    best: dict[str, Literal["max", "min"]] = {test: "max" for test in tests}
+    best: dict[str, Literal["max", "min"]] = dict.fromkeys(tests, "max")
     return report.Report(
         title="Attention supervised by human rationales",
         summary=SUMMARY.format(seeds=seeds),
@@ -70,7 +70,7 @@ def make_report(found: Found) -> report.Report:
         undefined=columns.undefined_counts(found),
         logged=LOGGED,
         best=best,
-        apart=[name for name in found if name not in columns.guided(found)],
+        apart=[name for name in found if name not in tables.guided(found)],
         texts=showing.marked_texts(found, "attention"),
     )
 
@@ -80,21 +80,21 @@ def _findings(found: Found, test: str) -> list[str]:
     numbers = {
         f"accuracy ({test})": columns.accuracy(test),
         f"agreement of integrated gradients with the marks (AUPRC, {test})": (
-            columns.agreed(test, "integrated_gradients", "auprc")
+            columns.agreed(columns.Place(test, "integrated_gradients"))
         ),
     }
     return [
         line
         for what, get in numbers.items()
         for line in report.findings(
-            found, what, get, guided=columns.guided(found), unguided=terms.UNGUIDED,
-            control_of=columns.control_of,
+            found, what, get, guided=tables.guided(found), unguided=terms.UNGUIDED,
+            control_of=tables.control_of,
         )
     ]  # fmt: skip
 
 
 def _figures(found: Found, test: str) -> report.Figures:
-    axes = (columns.agreed(test, "attention", "auprc"), columns.accuracy(test))
+    axes = (columns.agreed(columns.Place(test, "attention")), columns.accuracy(test))
     points = {
         arm: np.array([results.values(repeats, get) for get in axes]).T
         for arm, repeats in found.items()

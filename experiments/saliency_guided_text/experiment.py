@@ -61,9 +61,7 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
 
     def trial(arm: arms.Arm, seed: int) -> loop.Trial[measuring.Measured]:
         parts = parts_of(seed)
-        network = networks.make_network(
-            config, parts, pooling="class_token", seed=seed
-        )
+        network = networks.make_network(config, parts, pooling="class_token", seed=seed)
         measure = measuring.make_measurement(
             network, parts, num_evaluated=config.num_evaluated,
             num_points=config.num_points, num_draws=config.num_draws,

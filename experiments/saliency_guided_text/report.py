@@ -5,9 +5,9 @@ from typing import Literal
 import numpy as np
 
 from experiments.running import report, results
-from experiments.saliency_guided_text import columns, terms
-from experiments.saliency_guided_text.columns import Found
-from experiments.texts import showing
+from experiments.saliency_guided_text import tables, terms
+from experiments.saliency_guided_text.tables import Found
+from experiments.texts import columns, showing
 from xguide_jax import reporting
 
 JUDGE = "integrated_gradients"
@@ -44,29 +44,29 @@ def make_report(found: Found) -> report.Report:
     """
     seeds = results.seeds_text(len(next(iter(found.values()))))
     tests = columns.tests(found)
-    made = {"Accuracy": report.table(columns.accuracies(found), found)}
+    made = {"Accuracy": report.table(tables.accuracies(found), found)}
     for test in tests:
         made[f"Recovery of the evidence, {test}"] = report.table(
-            columns.recovery(test), found
+            columns.agreements(test), found
         )
         for removal in ("deleted", "masked"):
             made[f"Gap to random orders, tokens {removal}, {test}"] = report.table(
-                columns.gaps(test, removal), found
+                tables.gaps(test, removal), found
             )
         for reference in (terms.UNGUIDED, terms.RANDOM):
             if reference in found:
                 caption = f"{test}, minus the {reference} arm, paired by seed"
                 made[report.sentence(caption)] = report.table(
-                    columns.differences(test, reference), found, without=[reference]
+                    tables.differences(test, reference), found, without=[reference]
                 )
-    best: dict[str, Literal["max", "min"]] = {test: "max" for test in tests}
+    best: dict[str, Literal["max", "min"]] = dict.fromkeys(tests, "max")
     return report.Report(
         title="Saliency-guided training on tokens",
         summary=SUMMARY.format(seeds=seeds),
         findings=_findings(found, tests[0]),
         tables={f"{caption} ({seeds})": rows for caption, rows in made.items()},
         figures=_figures(found, tests[0]),
-        undefined=columns.undefined_counts(found),
+        undefined=tables.undefined_counts(found),
         logged=LOGGED,
         best=best,
         apart=(terms.UNGUIDED, terms.RANDOM, "k=0"),
@@ -77,10 +77,10 @@ def make_report(found: Found) -> report.Report:
 def _findings(found: Found, test: str) -> list[str]:
     numbers = {
         f"recovery of the evidence by integrated gradients (AUPRC, {test})": (
-            columns.agreed(test, JUDGE, "auprc")
+            columns.agreed(columns.Place(test, JUDGE))
         ),
         f"comprehensiveness gap of integrated gradients ({test})": (
-            columns.gap(test, JUDGE, "deleted", "comprehensiveness")
+            tables.gap(test, JUDGE, "deleted", "comprehensiveness")
         ),
     }
     return [
@@ -96,8 +96,8 @@ def _findings(found: Found, test: str) -> list[str]:
 
 def _figures(found: Found, test: str) -> report.Figures:
     axes = (
-        columns.agreed(test, JUDGE, "auprc"),
-        columns.gap(test, JUDGE, "deleted", "comprehensiveness"),
+        columns.agreed(columns.Place(test, JUDGE)),
+        tables.gap(test, JUDGE, "deleted", "comprehensiveness"),
     )
     points = {
         arm: np.array([results.values(repeats, get) for get in axes]).T

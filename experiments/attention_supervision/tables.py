@@ -6,70 +6,10 @@ from typing import Any
 
 from experiments.attention_supervision import terms
 from experiments.attention_supervision.measuring import Measured
-from experiments.running import arms, report, results, undefined
-from experiments.running.scored import Scored
-from experiments.texts import explaining
+from experiments.running import arms, report, results
+from experiments.texts import columns, explaining
 
 Found = Mapping[str, Sequence[results.Result[Measured]]]
-
-AGREEMENT = {
-    "auprc": "AUPRC",
-    "rank": "marked among as many highest",
-    "mass": "mass on marked",
-}
-
-
-def tests(found: Found) -> list[str]:
-    """The tests, the one like training first.
-
-    Args:
-      found: results of all arms.
-
-    Returns:
-      Their names.
-    """
-    return list(next(iter(found.values()))[0].measured.accuracies)
-
-
-def accuracy(test: str) -> Callable[[Measured], float]:
-    """Accuracy on a test.
-
-    Args:
-      test: its name.
-
-    Returns:
-      What a column shows of a measurement.
-    """
-    return lambda measured: measured.accuracies[test]
-
-
-def agreement(test: str, explainer: str, what: str) -> Callable[[Measured], Scored]:
-    """One number of agreement with the marks.
-
-    Args:
-      test: its name.
-      explainer: its name.
-      what: of `AGREEMENT`.
-
-    Returns:
-      The record of a measurement.
-    """
-    return lambda measured: getattr(measured.plausibility[test][explainer], what)
-
-
-def agreed(test: str, explainer: str, what: str) -> Callable[[Measured], float]:
-    """`agreement`, averaged over texts, 0 where undefined.
-
-    Args:
-      test: its name.
-      explainer: its name.
-      what: of `AGREEMENT`.
-
-    Returns:
-      What a column shows of a measurement.
-    """
-    get = agreement(test, explainer, what)
-    return lambda measured: get(measured).summary.mean_or_zero
 
 
 def control_of(found: Found, name: str) -> str | None:
@@ -115,12 +55,12 @@ def accuracies(found: Found) -> list[report.Column]:
     Returns:
       Columns.
     """
-    names = tests(found)
+    names = columns.tests(found)
     last = names[-1]
     return [
-        *(report.mean(name, accuracy(name)) for name in names),
+        *(report.mean(name, columns.accuracy(name)) for name in names),
         *(
-            report.minus(f"{last}, minus {text}", of, accuracy(last))
+            report.minus(f"{last}, minus {text}", of, columns.accuracy(last))
             for text, of in REFERENCES.items()
         ),
         report.mean("validation", lambda m: m.validation),
@@ -138,25 +78,7 @@ def probes(found: Found) -> list[report.Column]:
       Columns; none where there are no probes.
     """
     cells = next(iter(found.values()))[0].measured.probes
-    return [
-        report.mean(cell, functools.partial(_probe, cell=cell)) for cell in cells
-    ]
-
-
-def plausibility(test: str) -> list[report.Column]:
-    """Agreement of every explainer with the marks, on a test.
-
-    Args:
-      test: its name.
-
-    Returns:
-      Columns.
-    """
-    return [
-        report.mean(f"{text}, {AGREEMENT[what]}", agreed(test, explainer, what))
-        for what in AGREEMENT
-        for explainer, text in explaining.NAMES.items()
-    ]
+    return [report.mean(cell, functools.partial(_probe, cell=cell)) for cell in cells]
 
 
 def plausibility_differences(test: str) -> list[report.Column]:
@@ -170,7 +92,7 @@ def plausibility_differences(test: str) -> list[report.Column]:
     """
     return [
         report.minus(
-            f"{text}, minus {words}", of, agreed(test, explainer, "auprc")
+            f"{text}, minus {words}", of, columns.agreed(columns.Place(test, explainer))
         )
         for explainer, text in explaining.NAMES.items()
         for words, of in REFERENCES.items()
@@ -192,28 +114,6 @@ def attended(found: Found) -> list[report.Column]:
         for part, text in {"supervised": "supervised", "others": "others"}.items()
         for name in classes
     ]
-
-
-def undefined_counts(found: Found) -> dict[str, int]:
-    """How often a text has no agreement with marks.
-
-    Args:
-      found: results of all arms.
-
-    Returns:
-      {'arm: what is lacking': count}.
-    """
-    count = lambda m, test, name: m.plausibility[test][name].auprc.summary.num_undefined
-    return undefined.counts(
-        found,
-        {
-            f"texts without an AUPRC of {text}, {test}": functools.partial(
-                count, test=test, name=name
-            )
-            for test in tests(found)
-            for name, text in explaining.NAMES.items()
-        },
-    )
 
 
 def guided(found: Found) -> list[str]:

@@ -6,56 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from experiments.running import report, results, undefined
 from experiments.saliency_guided_text import terms
 from experiments.saliency_guided_text.measuring import Measured
-from experiments.texts import explaining
+from experiments.texts import columns, explaining
 from xguide_jax import evaluation
 
 Found = Mapping[str, Sequence[results.Result[Measured]]]
-
-AGREEMENT = {
-    "auprc": "AUPRC",
-    "rank": "marked among as many highest",
-    "mass": "mass on marked",
-}
-
-
-def tests(found: Found) -> list[str]:
-    """The tests, the one like training first.
-
-    Args:
-      found: results of all arms.
-
-    Returns:
-      Their names.
-    """
-    return list(next(iter(found.values()))[0].measured.accuracies)
-
-
-def accuracy(test: str) -> Callable[[Measured], float]:
-    """Accuracy on a test.
-
-    Args:
-      test: its name.
-
-    Returns:
-      What a column shows of a measurement.
-    """
-    return lambda measured: measured.accuracies[test]
-
-
-def agreed(test: str, explainer: str, what: str) -> Callable[[Measured], float]:
-    """Agreement with the marks, averaged over texts, 0 where undefined.
-
-    Args:
-      test: its name.
-      explainer: its name.
-      what: of `AGREEMENT`.
-
-    Returns:
-      What a column shows of a measurement.
-    """
-    return lambda measured: (
-        getattr(measured.plausibility[test][explainer], what).summary.mean_or_zero
-    )
 
 
 def beside(
@@ -103,31 +57,15 @@ def accuracies(found: Found) -> list[report.Column]:
       Columns.
     """
     return [
-        *(report.mean(name, accuracy(name)) for name in tests(found)),
+        *(report.mean(name, columns.accuracy(name)) for name in columns.tests(found)),
         *(
-            report.minus(f"{name}, minus {other}", other, accuracy(name))
-            for name in tests(found)[-1:]
+            report.minus(f"{name}, minus {other}", other, columns.accuracy(name))
+            for name in columns.tests(found)[-1:]
             for other in (terms.UNGUIDED, terms.RANDOM)
             if other in found
         ),
         report.mean("validation", lambda m: m.validation),
         report.speed(),
-    ]
-
-
-def recovery(test: str) -> list[report.Column]:
-    """Agreement of every explainer with the words that decide.
-
-    Args:
-      test: its name.
-
-    Returns:
-      Columns.
-    """
-    return [
-        report.mean(f"{text}, {AGREEMENT[what]}", agreed(test, explainer, what))
-        for what in AGREEMENT
-        for explainer, text in explaining.NAMES.items()
     ]
 
 
@@ -142,9 +80,7 @@ def gaps(test: str, removal: str) -> list[report.Column]:
       Columns.
     """
     return [
-        report.mean(
-            f"{measure}, {text}: gap", gap(test, explainer, removal, measure)
-        )
+        report.mean(f"{measure}, {text}: gap", gap(test, explainer, removal, measure))
         for measure in evaluation.Erasure._fields
         for explainer, text in explaining.NAMES.items()
     ]
@@ -165,7 +101,9 @@ def differences(test: str, reference: str) -> list[report.Column]:
         for explainer, text in explaining.NAMES.items()
         for column in (
             report.minus(
-                f"AUPRC, {text}", reference, agreed(test, explainer, "auprc")
+                f"AUPRC, {text}",
+                reference,
+                columns.agreed(columns.Place(test, explainer)),
             ),
             report.minus(
                 f"comprehensiveness gap, {text}",
@@ -189,22 +127,15 @@ def undefined_counts(found: Found) -> dict[str, int]:
       {'arm: what is lacking': count}.
     """
 
-    def unmarked(measured: Measured, test: str, name: str) -> int:
-        return measured.plausibility[test][name].auprc.summary.num_undefined
-
     def unranked(measured: Measured, test: str, name: str) -> int:
         get = beside(test, name, "deleted", "comprehensiveness")
         return get(measured).gap.num_undefined
 
-    return undefined.counts(
-        found,
-        {
-            f"{what} {text}, {test}": functools.partial(count, test=test, name=name)
-            for test in tests(found)
-            for name, text in explaining.NAMES.items()
-            for what, count in {
-                "texts without an AUPRC of": unmarked,
-                "texts without an order by": unranked,
-            }.items()
-        },
-    )
+    counted = {
+        f"texts without an order by {text}, {test}": functools.partial(
+            unranked, test=test, name=name
+        )
+        for test in columns.tests(found)
+        for name, text in explaining.NAMES.items()
+    }
+    return {**columns.undefined_counts(found), **undefined.counts(found, counted)}
