@@ -15,6 +15,7 @@ from xguide_jax.evaluation.chance import (
 )
 from xguide_jax.evaluation.chunking import map_rows
 from xguide_jax.evaluation.completeness import Completeness, completeness_of
+from xguide_jax.evaluation.erasure import BesideChance, Erasure, measure_erasure
 from xguide_jax.evaluation.evaluated import Evaluation, MapEvaluation, MapNumbers
 from xguide_jax.evaluation.evaluating import evaluate
 from xguide_jax.evaluation.explaining import (
@@ -38,7 +39,12 @@ from xguide_jax.evaluation.localisation import (
     energy_in_region,
     iou_at_held_out_threshold,
 )
-from xguide_jax.evaluation.removal import measure_removal, random_orders, removal_curves
+from xguide_jax.evaluation.removal import (
+    measure_removal,
+    random_orders,
+    random_orders_like,
+    removal_curves,
+)
 from xguide_jax.evaluation.result_tables import gap_with_interval
 from xguide_jax.evaluation.seeds import Estimate, paired_difference, ratio_of_means
 from xguide_jax.evaluation.summary import Summary, summarise, summarise_pair
@@ -47,10 +53,12 @@ from xguide_jax.intervals import bootstrap_interval, t_interval
 __all__ = (
     "NO_CLASS",
     "AgainstChance",
+    "BesideChance",
     "BiasAmplification",
     "Chance",
     "Completeness",
     "Curves",
+    "Erasure",
     "Estimate",
     "Evaluation",
     "ExplainFn",
@@ -73,12 +81,14 @@ __all__ = (
     "iou_at_held_out_threshold",
     "make_explain",
     "map_rows",
+    "measure_erasure",
     "measure_removal",
     "of_explain",
     "of_inputs",
     "of_layer",
     "paired_difference",
     "random_orders",
+    "random_orders_like",
     "ratio_of_means",
     "removal_curves",
     "summarise",

@@ -14,7 +14,7 @@ import numpy as np
 from xguide_jax import deprecating, metrics, ops
 from xguide_jax.evaluation import chance, chunking
 from xguide_jax.metrics import removing
-from xguide_jax.types import Array, FillFn, PredictFn, PRNGKey
+from xguide_jax.types import Array, PredictFn, PRNGKey, PyTree
 
 _takes_correct = deprecating.old_keywords(
     ["correct"], instead="value=", lift=lambda correct: {"value": correct}
@@ -41,19 +41,42 @@ def random_orders(inputs: Array, *, key: PRNGKey, num_orders: int) -> tuple[Arra
     return tuple(ops.random_rank(inputs, key=k) for k in keys)
 
 
+def random_orders_like(
+    scores: Array, *, key: PRNGKey, num_orders: int
+) -> tuple[Array, ...]:
+    """Scores that rank at random whatever a map ranks: tokens, steps, single cells.
+
+    Args:
+      scores: float [N, ...], of which the shape is used; float32 or wider.
+      key: order j has `fold_in(key, j)`; one key or [N].
+      num_orders: how many, at least 1.
+
+    Returns:
+      float, shaped like `scores`, each, in [0, 1).
+
+    Raises:
+      ValueError: if `num_orders` is below 1.
+    """
+    if num_orders < 1:
+        raise ValueError(f"`num_orders` (={num_orders}) must be at least 1.")
+    wide = ops.at_least_float32(scores)
+    return tuple(removing.random_scores(wide, key, num_orders))
+
+
 @_takes_correct
 def measure_removal(
     predict_fn: PredictFn,
-    inputs: Array,
+    inputs: PyTree,
     labels: Array,
     scores: Mapping[str, Array],
     *,
     orders: Sequence[Array],
-    fills: Mapping[str, FillFn],
+    fills: Mapping[str, removing.Replacement],
     fractions: Sequence[float],
     key: PRNGKey,
     batch_size: int,
     value: removing.ValueFn | None = None,
+    where: Array | None = None,
 ) -> chance.Removal:
     """Both views of several maps with several fills, each beside chance.
 
@@ -62,15 +85,18 @@ def measure_removal(
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C]; called once a fraction of each
         curve, so compile it.
-      inputs: float [N, ...].
+      inputs: float [N, ...], or a dict of arrays, of which every fill is a removal.
       labels: integer [N], in [0, C); whatever `value` takes.
-      scores: {map: float, broadcastable to the inputs}, ranked as they are.
-      orders: the random ones, of `random_orders`, at least one.
-      fills: {fill: (key, inputs) -> replacement values}, at least one.
+      scores: {map: float, broadcastable to the inputs}, ranked as they are; of a
+        removal of tokens [N, T].
+      orders: the random ones, of `random_orders` or `random_orders_like`, at least one.
+      fills: {fill: (key, inputs) -> replacement values, or an `ops.Removal`}, at least
+        one.
       fractions: static, strictly increasing in [0, 1], at least two.
       key: for the fills; one key or [N].
       batch_size: B, the examples a call of `predict_fn`, at least 1.
       value: as for `metrics.removal_curve`; its default where left out.
+      where: as for `metrics.removal_curve`, of all maps and orders alike.
 
     Returns:
       A `Removal`, on the host.
@@ -80,15 +106,15 @@ def measure_removal(
         the curves raise.
     """
 
-    def curves(rows: tuple[Array, Array, Mapping, Sequence, PRNGKey]) -> chance.Curves:
-        inputs, labels, scores, orders, keys = rows
+    def curves(rows: PyTree) -> chance.Curves:
+        inputs, labels, scores, orders, keys, where = rows
         return removal_curves(
-            predict_fn, inputs, labels, scores,
-            orders=orders, fills=fills, fractions=fractions, key=keys, value=value,
+            predict_fn, inputs, labels, scores, orders=orders, fills=fills,
+            fractions=fractions, key=keys, value=value, where=where,
         )  # fmt: skip
 
-    keys = ops.example_keys(key, len(inputs))
-    rows = (inputs, labels, dict(scores), list(orders), keys)
+    keys = ops.example_keys(key, len(labels))
+    rows = (inputs, labels, dict(scores), list(orders), keys, where)
     measured = chunking.map_rows(curves, rows, batch_size=batch_size)
     # Trees sort the keys of a dict; the maps and fills are wanted in the order given.
     in_order = chance.Curves(
@@ -101,15 +127,16 @@ def measure_removal(
 @_takes_correct
 def removal_curves(
     predict_fn: PredictFn,
-    inputs: Array,
+    inputs: PyTree,
     labels: Array,
     scores: Mapping[str, Array],
     *,
     orders: Sequence[Array],
-    fills: Mapping[str, FillFn],
+    fills: Mapping[str, removing.Replacement],
     fractions: Sequence[float],
     key: PRNGKey,
     value: removing.ValueFn | None = None,
+    where: Array | None = None,
 ) -> chance.Curves:
     """What is read of one batch in both views, by maps and by random orders.
 
@@ -121,14 +148,15 @@ def removal_curves(
 
     Args:
       predict_fn: as for `measure_removal`.
-      inputs: float [B, ...].
+      inputs: float [B, ...], or a dict of arrays.
       labels: integer [B], in [0, C); whatever `value` takes.
-      scores: {map: float, broadcastable to the inputs}, ranked as they are.
-      orders: the random ones, of `random_orders`, at least one.
-      fills: {fill: (key, inputs) -> replacement values}, at least one.
+      scores: {map: float}, as for `measure_removal`.
+      orders: the random ones, at least one.
+      fills: {fill: replacement values or removal}, at least one.
       fractions: static, strictly increasing in [0, 1].
       key: for the fills; one key or [B].
       value: as for `metrics.removal_curve`; its default where left out.
+      where: as for `metrics.removal_curve`, of all maps and orders alike.
 
     Returns:
       `Curves`, on the host.
@@ -141,7 +169,7 @@ def removal_curves(
             f"`orders` ({len(orders)} of them) and `fills` ({sorted(fills)}) must hold "
             "at least one each."
         )
-    settings: dict[str, Any] = {"key": key}
+    settings: dict[str, Any] = {"key": key, "where": where}
     if value is not None:
         settings["value"] = value
     curve_fns: chance.Views[Callable[..., Array]] = chance.Views(

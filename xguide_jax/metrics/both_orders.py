@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
@@ -75,7 +74,9 @@ def removal_and_insertion(
     size, num_features = len(inputs), attributions[0].size
     # Uniform numbers in a narrow float would tie, and ties go by place.
     maps = ops.at_least_float32(attributions)
-    order = removing.Order(jnp.concatenate([maps, *_random_scores(maps, key, count)]))
+    order = removing.Order(
+        jnp.concatenate([maps, *removing.random_scores(maps, key, count)])
+    )
     without = removing.without(fill, key, inputs)
     read = faithfulness._reader(predict_fn, without, labels, value)
     known: dict[tuple[int, ...], Array] = {}
@@ -107,14 +108,3 @@ def removal_and_insertion(
             for rows in (random_removal, random_insertion)
         ),
     )
-
-
-def _random_scores(maps: Array, key: PRNGKey, count: int) -> list[Array]:
-    """Uniform scores for the features of the maps, R times [B, ...]."""
-    keys = ops.example_keys(key, len(maps))
-
-    def draw(key: PRNGKey, number: int) -> Array:
-        key = jax.random.fold_in(key, number)
-        return jax.random.uniform(key, maps.shape[1:], maps.dtype)
-
-    return [jax.vmap(draw, (0, None))(keys, number) for number in range(count)]

@@ -187,6 +187,26 @@ def without(fill: Replacement, key: PRNGKey, inputs: PyTree) -> removal.WithoutF
 _replace = jax.jit(ops.replace)
 
 
+def random_scores(maps: Array, key: PRNGKey, count: int) -> list[Array]:
+    """Uniform scores for the features of the maps: the control of every order.
+
+    Args:
+      maps: float [B, ...], of which only shape and dtype are used.
+      key: folded with 0, 1, …, one for each; one key or [B].
+      count: R.
+
+    Returns:
+      float [B, ...], R times.
+    """
+    keys = ops.example_keys(key, len(maps))
+
+    def draw(key: PRNGKey, number: int) -> Array:
+        key = jax.random.fold_in(key, number)
+        return jax.random.uniform(key, maps.shape[1:], maps.dtype)
+
+    return [jax.vmap(draw, (0, None))(keys, number) for number in range(count)]
+
+
 def check(
     inputs: PyTree,
     labels: Array,
