@@ -4,19 +4,17 @@ Nothing here is trusted: text is read as csv and json, every number is checked, 
 is wrong is named by file and row. No pickle is ever loaded.
 """
 
-import contextlib
 import csv
 import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from xguide_jax.data import csv_fields
 from xguide_jax.data.images import annotations
 
 _COLUMNS = ("img_idx", "img_check", "matrix_resize")
-# A field holds a matrix as text, for which the csv module's own limit is too small.
-_LONGEST_FIELD = 1 << 24
 
 
 def res_annotations(
@@ -110,7 +108,7 @@ def _good_rows(path: pathlib.Path) -> list[tuple[str, str, np.ndarray]]:
 
 
 def _rows(path: pathlib.Path) -> list[tuple[str, dict[str, str | None]]]:
-    with open(path, encoding="utf-8-sig", newline="") as file, _long_fields():
+    with open(path, encoding="utf-8-sig", newline="") as file, csv_fields.long_fields():
         reader = csv.DictReader(file)
         try:
             missing = sorted(set(_COLUMNS) - set(reader.fieldnames or ()))
@@ -140,13 +138,3 @@ def _matrix(text: str | None, place: str) -> np.ndarray:
 def _resized(mask: np.ndarray, shape: tuple[int, int] | None) -> np.ndarray:
     resized = mask if shape is None else annotations.resize_mask(mask, shape=shape)
     return resized.astype(np.int8)
-
-
-@contextlib.contextmanager
-def _long_fields() -> Iterator[None]:
-    """The csv module knows one limit for the whole process: it is put back."""
-    limit = csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(limit)

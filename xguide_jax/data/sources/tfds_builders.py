@@ -11,7 +11,6 @@ boxes and masks were checked, if anybody did: the boxes of a rotated photograph 
 either.
 """
 
-import importlib.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 
 from xguide_jax.data import datasets
 from xguide_jax.data.images import annotations, image_files, spatial
-from xguide_jax.data.sources import grey_digits
+from xguide_jax.data.sources import grey_digits, prepared_sets
 
 
 def tensorflow_datasets_images(
@@ -54,7 +53,7 @@ def tensorflow_datasets_images(
         them cannot be read, naming it.
       FileNotFoundError: if it is not prepared and cannot be, saying what to put where.
     """
-    builder = _builder(name, data_dir, ("image", "label"))
+    builder = prepared_sets.builder_of(name, data_dir, ("image", "label"))
     features = builder.info.features
     if None in features["image"].shape:
         raise ValueError(f"the images of {name!r} differ in shape; it takes one shape.")
@@ -109,7 +108,7 @@ def tensorflow_datasets_regions(
         its box is not in fractions of the image.
       FileNotFoundError: if it is not prepared and cannot be, saying what to put where.
     """
-    builder = _builder(name, data_dir, ("bbox", "image", "label"))
+    builder = prepared_sets.builder_of(name, data_dir, ("bbox", "image", "label"))
     rows = _rows(builder, split, download)
     labels, images, known = [], [], []
     # Resized one by one: the set as it is may not fit into memory.
@@ -158,40 +157,13 @@ def _resized(
     return image, {**known, "region": region, "region_valid": np.array(region.any())}
 
 
-def _builder(
-    name: str, data_dir: str | os.PathLike[str] | None, needed: tuple[str, ...]
-) -> Any:
-    # Without h5py an import fails inside tensorflow-datasets, is swallowed there, and
-    # about half of all sets are then reported as not existing.
-    if importlib.util.find_spec("h5py") is None:
-        raise ImportError("tensorflow-datasets needs h5py to register all of its sets.")
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
-    except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(f"tensorflow-datasets registers no {name!r}.") from error
-    features = builder.info.features or {}
-    if not set(needed) <= set(features):
-        wanted = " and ".join(map(repr, needed))
-        raise ValueError(f"{name!r} has the features {sorted(features)}, not {wanted}.")
-    return builder
-
-
 def _rows(
     builder: Any, split: str, download: bool
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """What an error calls each example, and the example with its image decoded."""
     import tensorflow_datasets as tfds
 
-    if download:
-        try:
-            builder.download_and_prepare()
-        except Exception as error:  # no network, no TensorFlow, a moved file ...
-            raise _not_prepared(builder, repr(error)[:300]) from error
-    elif not builder.info.splits:
-        raise _not_prepared(builder, "`download` is False")
-    source = builder.as_data_source(split=split)
+    source = prepared_sets.source_of(builder, split, download=download)
     feature = builder.info.features["image"]
     channels = feature.shape[-1]
     if channels in (1, 3) and feature.np_dtype == np.uint8:
@@ -217,12 +189,3 @@ def _decoded(image: bytes | np.ndarray, channels: int | None, place: str) -> np.
             f"{place}: the image of {image.shape} must be [H, W, {channels}]."
         )
     return image
-
-
-def _not_prepared(builder: Any, reason: str) -> FileNotFoundError:
-    return FileNotFoundError(
-        f"{builder.name!r} is not prepared and cannot be here: {reason}. Put a copy in "
-        f"the array_record format, with its dataset_info.json, at {builder.data_dir}. "
-        "Where there is a network, `pip install tensorflow-cpu importlib_resources` "
-        f"and `tfds build {builder.name} --file_format=array_record` make one."
-    )
