@@ -413,6 +413,7 @@ API = {
     "data.digits": ("", "", ""),
     "data.dilate": ("inputs annotations", "fraction", ""),
     "data.dilate_boxes": ("boxes", "fraction shape", ""),
+    "data.entailment_or_not": ("logits class_names", "", ""),
     "data.eval_batches": ("dataset", "batch_size", ""),
     "data.flip_horizontally": ("inputs annotations", "", ""),
     "data.keep_fraction": ("num_examples", "fraction seed", ""),
@@ -426,17 +427,33 @@ API = {
     "data.parse_stars": ("text", "", ""),
     "data.polygon_from_cvat": ("points", "", ""),
     "data.prefetch": ("items", "size", "size"),
+    "data.read_cos_e": ("questions explanations", "", ""),
+    "data.read_eraser": ("directory", "split class_names select", ""),
+    "data.read_esnli": ("path", "annotators at_least", ""),
+    "data.read_esnli_explanations": ("path", "at_least", ""),
+    "data.read_fever": ("directory", "split select", ""),
+    "data.read_hans": ("path", "", ""),
     "data.read_image": ("path", "background upright", "background upright"),
     "data.read_mask": ("path", "upright", "upright"),
+    "data.read_snli": ("path", "", ""),
+    "data.read_structured_esnli": ("path", "", ""),
+    "data.read_texts": ("path", "class_names malformed", "malformed"),
     "data.region_from_coco": ("annotations", "inside shape", ""),
     "data.region_from_labels": ("mask", "inside void outside", "void outside"),
     "data.res_annotations": ("directory image_ids", "shape", "shape"),
     "data.resize": ("inputs annotations", "shape", ""),
     "data.resize_mask": ("mask", "shape", ""),
     "data.rle_from_mask": ("mask", "compressed", "compressed"),
+    "data.sentences_within": ("max_length", "evidence_first length_fn", "length_fn"),
     "data.shift": ("inputs annotations", "dy dx pad_value", "pad_value"),
     "data.split": ("dataset", "seed fractions", "fractions"),
     "data.take": ("dataset indices", "", ""),
+    "data.templated_pairs": (
+        "num_pairs", "seed artefact artefact_rate", "artefact_rate",
+    ),
+    "data.tensorflow_datasets_esnli": (
+        "split", "data_dir download", "data_dir download",
+    ),
     "data.tensorflow_datasets_images": (
         "name split",
         "data_dir download mean std",
@@ -572,6 +589,9 @@ DEFAULTS = {
     "data.rle_from_mask": {"compressed": True},
     "data.shift": {"pad_value": 0.0},
     "data.split": {"fractions": (0.8, 0.1, 0.1)},
+    "data.read_texts": {"malformed": "refuse"},
+    "data.tensorflow_datasets_esnli": {"data_dir": None, "download": True},
+    "data.templated_pairs": {"artefact_rate": 0.9},
     "data.tensorflow_datasets_images": {
         "data_dir": None, "download": True, "mean": 0.0, "std": 1.0,
     },
@@ -662,7 +682,7 @@ def test_every_public_function_is_pinned(module):
 
 def test_the_names_that_are_no_functions():
     names = {
-        "data": "Dataset LabelledRegion SimulatedAnnotations Stream",
+        "data": "Corpus Dataset LabelledRegion SimulatedAnnotations Stream TextExample",
         "training": "Aux Interrupted LockedError NonFiniteError",
     }
     for module, classes in names.items():

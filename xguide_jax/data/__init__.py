@@ -64,7 +64,23 @@ from xguide_jax.data.sources.tfds_builders import (
     tensorflow_datasets_regions,
 )
 from xguide_jax.data.targets import choose_targets
+from xguide_jax.data.text.entailment import entailment_or_not
+from xguide_jax.data.text.examples import Corpus, Span, TextExample
 from xguide_jax.data.text.highlights import parse_stars
+from xguide_jax.data.text.readers.cos_e import read_cos_e
+from xguide_jax.data.text.readers.eraser import read_eraser
+from xguide_jax.data.text.readers.esnli_csv import read_esnli
+from xguide_jax.data.text.readers.esnli_json import (
+    read_esnli_explanations,
+    read_structured_esnli,
+)
+from xguide_jax.data.text.readers.fever import read_fever
+from xguide_jax.data.text.readers.hans import read_hans
+from xguide_jax.data.text.readers.own_texts import read_texts
+from xguide_jax.data.text.readers.sentences import sentences_within
+from xguide_jax.data.text.readers.snli import read_snli
+from xguide_jax.data.text.readers.tfds_esnli import tensorflow_datasets_esnli
+from xguide_jax.data.text.templated_pairs import templated_pairs
 from xguide_jax.data.text.words import PUNCTUATION, STOP_WORDS, word_spans
 from xguide_jax.data.validation import validate, validate_batch
 
@@ -76,10 +92,13 @@ __all__ = (
     "TEXTURED_MEAN",
     "TEXTURED_STD",
     "Augment",
+    "Corpus",
     "Dataset",
     "LabelledRegion",
     "SimulatedAnnotations",
+    "Span",
     "Stream",
+    "TextExample",
     "batch_indices",
     "bccd_crops",
     "box_masks",
@@ -94,6 +113,7 @@ __all__ = (
     "digits",
     "dilate",
     "dilate_boxes",
+    "entailment_or_not",
     "eval_batches",
     "flip_horizontally",
     "generator",
@@ -108,17 +128,29 @@ __all__ = (
     "parse_stars",
     "polygon_from_cvat",
     "prefetch",
+    "read_cos_e",
+    "read_eraser",
+    "read_esnli",
+    "read_esnli_explanations",
+    "read_fever",
+    "read_hans",
     "read_image",
     "read_mask",
+    "read_snli",
+    "read_structured_esnli",
+    "read_texts",
     "region_from_coco",
     "region_from_labels",
     "res_annotations",
     "resize",
     "resize_mask",
     "rle_from_mask",
+    "sentences_within",
     "shift",
     "split",
     "take",
+    "templated_pairs",
+    "tensorflow_datasets_esnli",
     "tensorflow_datasets_images",
     "tensorflow_datasets_regions",
     "textured_digits",

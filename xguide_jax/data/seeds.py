@@ -22,6 +22,8 @@ class Stream(enum.IntEnum):
     TARGETS = 7
     RANDOM_BOXES = 8
     ANNOTATOR = 9
+    TEMPLATES = 10
+    CUES = 11
 
 
 # Two streams are older than this list. Their mark stands behind the seed, so that runs

@@ -1,0 +1,101 @@
+"""FEVER as ERASER has it: claims, and the sentences that support or refute them."""
+
+import os
+import pathlib
+from typing import Any
+
+from xguide_jax.data.text import examples
+from xguide_jax.data.text.readers import rows, sentences
+
+CLASS_NAMES = ("SUPPORTS", "REFUTES")
+
+
+def read_fever(
+    directory: str | os.PathLike[str],
+    *,
+    split: str,
+    select: sentences.SelectFn | None,
+) -> examples.Corpus:
+    """Claims about an article each, and the sentences of it that people marked.
+
+    `fever_<split>.jsonl.gz` holds `id`, `claim`, `label`, `docid`, `negation` and
+    `evidence_sentences`, numbers of sentences of the document `docid` in
+    `fever_<split>_docs.jsonl.gz`: `docid` and `sentences`, whose words have a blank
+    between. The document is `text_b`, its sentences with a blank between.
+
+    Documents are long: half are over 236 words, so that a network of 128 or 256 tokens
+    would not see the evidence of every other claim. `select` shortens them.
+
+    Licence: CC BY-SA 3.0, FEVER and Wikipedia.
+
+    Args:
+      directory: the folder of both files.
+      split: as in their names: 'val'.
+      select: which sentences are kept, as `sentences_within` makes it; None for all.
+
+    Returns:
+      A corpus with `evidence_b`, the marked sentences whole; () where none of them is
+      kept. Nobody marked claims. `attributes` hold 'evidence_kept', 'all', 'part' or
+      'none', and 'negation', 'yes' or 'no': a negation in the claim.
+
+    Raises:
+      FileNotFoundError: if a file is missing, saying where to put it.
+      ValueError: naming file, line and rule, if a line is of another form, a label is
+        no class, an id is there twice, or a document or sentence is not there.
+
+    Source: Thorne et al., "FEVER: a large-scale dataset for Fact Extraction and
+      VERification", NAACL 2018; DeYoung et al., "ERASER: A Benchmark to Evaluate
+      Rationalized NLP Models", ACL 2020.
+    """
+    folder = pathlib.Path(directory)
+    documents = {
+        row["docid"]: row["sentences"]
+        for _, row in rows.json_rows(
+            folder / f"fever_{split}_docs.jsonl.gz", {"docid": str, "sentences": list}
+        )
+    }
+    keys = {
+        **{"id": str, "claim": str, "label": str, "docid": str},
+        **{"evidence_sentences": list, "negation": bool},
+    }
+    lines = rows.json_rows(folder / f"fever_{split}.jsonl.gz", keys)
+    return rows.gather(
+        ((place, _example(place, row, documents, select)) for place, row in lines),
+        CLASS_NAMES,
+    )
+
+
+def _example(
+    place: str,
+    row: dict[str, Any],
+    documents: dict[str, list[str]],
+    select: sentences.SelectFn | None,
+) -> examples.TextExample | rows.Skipped:
+    document = documents.get(row["docid"])
+    if document is None:
+        raise ValueError(f"{place}: there is no document 'docid' (={row['docid']!r}).")
+    marked = row["evidence_sentences"]
+    if not set(marked) <= set(range(len(document))):
+        raise ValueError(
+            f"{place}: 'evidence_sentences' (={marked}) must be numbers of the "
+            f"{len(document)} sentences of {row['docid']!r}."
+        )
+    parts = [
+        sentences.Sentence(text, ((0, len(text)),) if i in marked else ())
+        for i, text in enumerate(document)
+    ]
+    claim = row["claim"].strip()
+    text, spans, kept = sentences.joined(claim, parts, select)
+    if not (claim and text.strip()):
+        return rows.EMPTY
+    return examples.TextExample(
+        id=row["id"],
+        text=claim,
+        label=rows.label_of(row["label"], CLASS_NAMES, place, column="label"),
+        text_b=text,
+        evidence_b=spans,
+        attributes={
+            "evidence_kept": kept,
+            "negation": "yes" if row["negation"] else "no",
+        },
+    )
