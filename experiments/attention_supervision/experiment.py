@@ -9,8 +9,7 @@ class, and probes on which three heuristics fail.
 
     python -m experiments.attention_supervision
     python -m experiments.attention_supervision --seeds 5
-    python -m experiments.attention_supervision --dataset esnli --model minilm \\
-        --max-length 64 --batch-size 16 --learning-rate 1e-4 --num-steps 1000
+    python -m experiments.attention_supervision --dataset esnli --model minilm
 
 An arm is `term`, `term=weight` or `term@permuted`: heads=16@permuted. Where no weight
 is given it is the published one, as a mean over texts has it.
@@ -80,7 +79,7 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
 
 EXPERIMENT = loop.Experiment(
     name="attention_supervision",
-    question="Does attention supervised by what people marked make a classifier robust?",
+    question="Does attention taught what people marked make a classifier robust?",
     cost="10 arms, one seed: not measured",
     config=Config,
     check=check,

@@ -1,4 +1,4 @@
-"""What maps of texts are worth: do they agree with people, and with the network?"""
+"""What maps of texts are worth: agreement with people, and with the network."""
 
 import functools
 from collections.abc import Mapping

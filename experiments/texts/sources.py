@@ -204,7 +204,7 @@ def _fever(config: TextConfig, seed: int) -> _Corpora:
     corpus = data.read_fever(
         _folder(config) / "eraser_fever",
         split="val",
-        select=data.sentences_within(config.max_length // 2),
+        select=data.sentences_within(config.max_length // 2, evidence_first=False),
     )
     rest, validation = _split(corpus, seed)
     train, test = _split(rest, seed, share=0.25)
