@@ -417,10 +417,17 @@ API = {
     "data.digits": ("", "", ""),
     "data.dilate": ("inputs annotations", "fraction", ""),
     "data.dilate_boxes": ("boxes", "fraction shape", ""),
+<<<<<<< HEAD
     "data.entailment_or_not": ("logits class_names", "", ""),
+=======
+    "data.explained_words": ("example", "explanation", "explanation"),
+>>>>>>> edb3879 (data.tokenise: a corpus as tokens, with marks on what is evidence)
     "data.eval_batches": ("dataset", "batch_size", ""),
     "data.flip_horizontally": ("inputs annotations", "", ""),
+    "data.highlighted": ("example", "", ""),
+    "data.highlighted_on_both_sides": ("example", "", ""),
     "data.keep_fraction": ("num_examples", "fraction seed", ""),
+    "data.load_tokenizer": ("path", "", ""),
     "data.make_batch": ("dataset indices", "augment seed step", "augment"),
     "data.mask_from_coco": ("segmentation", "shape", ""),
     "data.mask_from_labelme": ("record", "labels", "labels"),
@@ -469,6 +476,11 @@ API = {
         "data_dir download mean std",
     ),
     "data.textured_digits": ("digits", "rho half seed", ""),
+    "data.tokenise": (
+        "corpus tokenizer",
+        "max_length rationale mass_per attributes",
+        "attributes",
+    ),
     "data.transform_together": (
         "rng inputs annotations",
         "dilation shape flip pad_crop pad_value",
@@ -477,6 +489,7 @@ API = {
     "data.validate": ("dataset", "", ""),
     "data.validate_batch": ("batch", "num_classes", ""),
     "data.word_spans": ("text", "", ""),
+    "data.word_tokenizer": ("corpus", "min_count", "min_count"),
     "training.fit": (
         "train_step state batch_at",
         "num_steps log_every on_log save_every on_save "
@@ -686,7 +699,12 @@ def test_every_public_function_is_pinned(module):
 
 def test_the_names_that_are_no_functions():
     names = {
+<<<<<<< HEAD
         "data": "Corpus Dataset LabelledRegion SimulatedAnnotations Stream TextExample",
+=======
+        "data": "Corpus Dataset LabelledRegion Marks SimulatedAnnotations Stream "
+        "TextExample TokenCounts",
+>>>>>>> edb3879 (data.tokenise: a corpus as tokens, with marks on what is evidence)
         "training": "Aux Interrupted LockedError NonFiniteError",
     }
     for module, classes in names.items():

@@ -67,6 +67,13 @@ from xguide_jax.data.targets import choose_targets
 from xguide_jax.data.text.entailment import entailment_or_not
 from xguide_jax.data.text.examples import Corpus, Span, TextExample
 from xguide_jax.data.text.highlights import parse_stars
+from xguide_jax.data.text.rationales import (
+    MarkFn,
+    Marks,
+    explained_words,
+    highlighted,
+    highlighted_on_both_sides,
+)
 from xguide_jax.data.text.readers.cos_e import read_cos_e
 from xguide_jax.data.text.readers.eraser import read_eraser
 from xguide_jax.data.text.readers.esnli_csv import read_esnli
@@ -81,6 +88,8 @@ from xguide_jax.data.text.readers.sentences import sentences_within
 from xguide_jax.data.text.readers.snli import read_snli
 from xguide_jax.data.text.readers.tfds_esnli import tensorflow_datasets_esnli
 from xguide_jax.data.text.templated_pairs import templated_pairs
+from xguide_jax.data.text.tokens import TokenCounts, tokenise
+from xguide_jax.data.text.vocabulary import load_tokenizer, word_tokenizer
 from xguide_jax.data.text.words import PUNCTUATION, STOP_WORDS, word_spans
 from xguide_jax.data.validation import validate, validate_batch
 
@@ -95,10 +104,13 @@ __all__ = (
     "Corpus",
     "Dataset",
     "LabelledRegion",
+    "MarkFn",
+    "Marks",
     "SimulatedAnnotations",
     "Span",
     "Stream",
     "TextExample",
+    "TokenCounts",
     "batch_indices",
     "bccd_crops",
     "box_masks",
@@ -115,9 +127,13 @@ __all__ = (
     "dilate_boxes",
     "entailment_or_not",
     "eval_batches",
+    "explained_words",
     "flip_horizontally",
     "generator",
+    "highlighted",
+    "highlighted_on_both_sides",
     "keep_fraction",
+    "load_tokenizer",
     "make_batch",
     "mask_from_coco",
     "mask_from_labelme",
@@ -154,8 +170,10 @@ __all__ = (
     "tensorflow_datasets_images",
     "tensorflow_datasets_regions",
     "textured_digits",
+    "tokenise",
     "transform_together",
     "validate",
     "validate_batch",
     "word_spans",
+    "word_tokenizer",
 )

@@ -18,8 +18,8 @@ just they do what with get as or has than
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 
-_MARK = f"[{re.escape(''.join(sorted(PUNCTUATION)))}]"
-_WORD_OR_MARK = re.compile(rf"(?:(?!{_MARK})\S)+|{_MARK}")
+MARK = f"[{re.escape(''.join(sorted(PUNCTUATION)))}]"
+_WORD_OR_MARK = re.compile(rf"(?:(?!{MARK})\S)+|{MARK}")
 
 
 def word_spans(text: str) -> tuple[examples.Span, ...]:
