@@ -136,6 +136,10 @@ API = {
     "attributions.var_grad": (
         "explainer predict_fn inputs targets", "key sigma num_samples", "",
     ),
+    "losses.attention_divergence": (
+        "attention target", "where epsilon", "where epsilon",
+    ),
+    "losses.attention_supervision": ("attention target", "where", "where"),
     "losses.bernoulli_consistency": ("logits masked_logits", "", ""),
     "losses.kl_consistency": ("logits masked_logits", "", ""),
     "losses.squared_consistency": ("outputs masked_outputs", "", ""),
@@ -247,6 +251,15 @@ API = {
         "where",
     ),
     "metrics.worst_group": ("accuracy", "count", "count"),
+    "guidance.attention_guided": (
+        "", "layer heads divergence target explain_in permuted",
+        "target explain_in permuted",
+    ),
+    "guidance.attention_guided_published": ("", "variant layer heads", "heads"),
+    "guidance.counted_of": ("batch", "", ""),
+    "guidance.evidence_of": ("batch name", "", ""),
+    "guidance.marks_of": ("batch name", "", ""),
+    "guidance.random_heads": ("count", "num_heads seed", ""),
     "guidance.saliency_guided": (
         "", "mask_fraction fill rank_fn score_fn explain_in frozen_teacher consistency",
         "explain_in frozen_teacher consistency",
@@ -366,6 +379,10 @@ API = {
     "ops.batch_size": ("batch", "", ""),
     "ops.barriered_sum": (
         "part values", "count chunk_size loop", "chunk_size loop",
+    ),
+    "testing.attention_network": (
+        "key", "vocabulary_size num_tokens num_features num_heads num_classes",
+        "vocabulary_size num_tokens num_features num_heads num_classes",
     ),
     "testing.token_batch": (
         "key", "batch_size num_classes num_tokens vocabulary_size",
@@ -545,6 +562,8 @@ API = {
     "ops.min_max_normalise": ("maps", "epsilon", "epsilon"),
     "ops.normalise_by_max": ("maps", "", ""),
     "ops.normalise_by_max_magnitude": ("maps", "", ""),
+    "ops.clamped_log": ("values", "", ""),
+    "ops.permute_within": ("key values groups", "", ""),
     "ops.per_example": ("fill", "", ""),
     "ops.example_keys": ("key batch_size", "", ""),
 }  # fmt: skip
@@ -560,6 +579,10 @@ DEFAULTS = {
     "losses.leaky_energy": {"leak": 0.5},
     "metrics.infidelity": {"optimal_scaling": False, "chunk_size": None},
     "losses.region_contrastive_batch": {"where": None},
+    "guidance.attention_guided": {
+        "target": "rationale", "explain_in": "train", "permuted": False,
+    },
+    "guidance.attention_guided_published": {"heads": None},
     "guidance.saliency_guided": {"explain_in": "eval", "frozen_teacher": False},
     "guidance.saliency_guided_published": {"mask_fraction": 0.5},
     "guidance.explain": {"layer": None, "explain_in": "eval", "normalise": None},

@@ -10,6 +10,7 @@ it of any explainer at any layer. What a batch holds they read by `region_of`,
 """
 
 from xguide_jax import deprecating
+from xguide_jax.guidance.attention_guided import attention_guided, random_heads
 from xguide_jax.guidance.base import (
     every_k_steps,
     no_variables,
@@ -20,6 +21,7 @@ from xguide_jax.guidance.base import (
 from xguide_jax.guidance.explaining import explain, frozen_grad_cam, normalised_cam
 from xguide_jax.guidance.localisation import localisation
 from xguide_jax.guidance.published import (
+    attention_guided_published,
     haics_published,
     res_gaussian_published,
     res_learned_published,
@@ -42,22 +44,29 @@ from xguide_jax.guidance.region_fills import RegionFill, other_backgrounds, regi
 from xguide_jax.guidance.right_reasons import right_for_right_reasons
 from xguide_jax.guidance.robust_guided import gradia, haics, res_gaussian, res_learned
 from xguide_jax.guidance.saliency_guided import saliency_guided
+from xguide_jax.guidance.sequences import counted_of, evidence_of, marks_of
 
 __all__ = (
     "RegionFill",
     "annotations_of",
+    "attention_guided",
+    "attention_guided_published",
     "boxes_of",
+    "counted_of",
     "every_k_steps",
+    "evidence_of",
     "explain",
     "frozen_grad_cam",
     "gradia",
     "haics",
     "haics_published",
     "localisation",
+    "marks_of",
     "no_variables",
     "normalised_cam",
     "other_backgrounds",
     "present",
+    "random_heads",
     "region_consistency",
     "region_contrastive",
     "region_fill",

@@ -10,12 +10,13 @@ is NaN and counts as annotated, so that its loss is NaN, the step is skipped, an
 term named.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import chex
 import jax.numpy as jnp
 
 from xguide_jax import ops
+from xguide_jax.guidance import validity
 from xguide_jax.ops import checking
 from xguide_jax.types import Array, Batch
 
@@ -42,7 +43,7 @@ def region_of(batch: Batch) -> tuple[Array, Array]:
         is_good, check = checking.is_share, checking.check_shares
         return _read("region", batch, is_good=is_good, check=check)
     if not {"boxes", "boxes_valid"} <= batch.keys():
-        raise _missing(("'region'", "'boxes' with 'boxes_valid'"), batch)
+        raise validity.missing(("'region'", "'boxes' with 'boxes_valid'"), batch)
     boxes, counted = boxes_of(batch)
     if getattr(batch["inputs"], "ndim", 0) < 3:
         raise ValueError(
@@ -53,7 +54,9 @@ def region_of(batch: Batch) -> tuple[Array, Array]:
     region = ops.rasterise_boxes(boxes, counted, shape=(height, width))
     x0, y0, x1, y1 = jnp.moveaxis(ops.at_least_float32(boxes), -1, 0)
     good = (x0 <= x1) & (y0 <= y1) & jnp.isfinite(x0 + y0 + x1 + y1)
-    return _with_validity(_spoilt(region, jnp.all(good | ~counted, axis=1)), batch)
+    return validity.with_validity(
+        validity.spoilt(region, jnp.all(good | ~counted, axis=1)), batch
+    )
 
 
 def boxes_of(batch: Batch) -> tuple[Array, Array]:
@@ -103,7 +106,9 @@ def annotations_of(batch: Batch) -> tuple[Array, Array]:
         return _read("annotations", batch, is_good=is_good, check=check)
     if "region" in batch or {"boxes", "boxes_valid"} <= batch.keys():
         return region_of(batch)
-    raise _missing(("'annotations'", "'region'", "'boxes' with 'boxes_valid'"), batch)
+    raise validity.missing(
+        ("'annotations'", "'region'", "'boxes' with 'boxes_valid'"), batch
+    )
 
 
 def targets_of(batch: Batch) -> Array:
@@ -122,7 +127,7 @@ def targets_of(batch: Batch) -> Array:
     if "targets" in batch:
         return batch["targets"]
     if "labels" not in batch:
-        raise _missing(("'targets'", "'labels'"), batch)
+        raise validity.missing(("'targets'", "'labels'"), batch)
     labels = batch["labels"]
     if labels.ndim != 1:
         raise ValueError(
@@ -211,7 +216,7 @@ def spoil(values: Array, maps: Array) -> Array:
 
     Args:
       values: float [B].
-      maps: float [B, H, W], as read.
+      maps: float [B, ...], as read.
 
     Returns:
       float [B].
@@ -223,12 +228,12 @@ def refused(maps: Array) -> Array:
     """Which rows were refused inside `jit`.
 
     Args:
-      maps: float [B, H, W], as read.
+      maps: float [B, ...], as read.
 
     Returns:
       bool [B].
     """
-    return jnp.any(jnp.isnan(maps), axis=(1, 2))
+    return jnp.any(jnp.isnan(maps), axis=tuple(range(1, maps.ndim)))
 
 
 def _read(
@@ -242,8 +247,8 @@ def _read(
     chex.assert_rank(maps, 3)
     check(f"batch['{name}']", maps, where=batch.get("region_valid"))
     maps = ops.at_least_float32(maps)
-    maps = _spoilt(maps, jnp.all(is_good(maps), axis=(1, 2)))
-    return _with_validity(_on_pixels(name, maps, batch), batch)
+    maps = validity.spoilt(maps, jnp.all(is_good(maps), axis=(1, 2)))
+    return validity.with_validity(_on_pixels(name, maps, batch), batch)
 
 
 def _on_pixels(name: str, maps: Array, batch: Batch) -> Array:
@@ -264,21 +269,3 @@ def _on_pixels(name: str, maps: Array, batch: Batch) -> Array:
             "`data.resize_mask` changes the size of a mask."
         )
     return jnp.repeat(jnp.repeat(maps, stride, axis=1), stride, axis=2)
-
-
-def _spoilt(maps: Array, good: Array) -> Array:
-    return jnp.where(good[:, None, None], maps, jnp.nan)
-
-
-def _with_validity(maps: Array, batch: Batch) -> tuple[Array, Array]:
-    valid = jnp.any(maps != 0, axis=(1, 2))
-    if "region_valid" in batch:
-        chex.assert_shape(batch["region_valid"], valid.shape)
-        valid &= batch["region_valid"].astype(bool)
-    return jnp.where(valid[:, None, None], maps, 0.0), valid
-
-
-def _missing(needed: Sequence[str], batch: Batch) -> ValueError:
-    return ValueError(
-        f"a batch needs {' or '.join(needed)} here; it has {sorted(batch)}."
-    )

@@ -5,6 +5,7 @@ never logs and never holds an argument constant: who composes decides that.
 """
 
 from xguide_jax import deprecating
+from xguide_jax.losses.attention import attention_divergence, attention_supervision
 from xguide_jax.losses.consistency import (
     bernoulli_consistency,
     kl_consistency,
@@ -27,6 +28,8 @@ from xguide_jax.losses.right_reasons import right_for_right_reasons
 from xguide_jax.losses.robust import robust_error, robust_explanation
 
 __all__ = (
+    "attention_divergence",
+    "attention_supervision",
     "bernoulli_consistency",
     "energy",
     "kl_consistency",

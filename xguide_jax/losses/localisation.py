@@ -15,9 +15,6 @@ from xguide_jax import ops
 from xguide_jax.ops import pairing
 from xguide_jax.types import Array
 
-# The logarithm's value at 0, as binary cross-entropy has it in common frameworks.
-_SMALLEST_LOG = -100.0
-
 
 def energy(attribution_map: Array, region: Array) -> Array:
     """Share of a map's positive attribution that falls outside its region.
@@ -176,7 +173,7 @@ def pixel_cross_entropy(maps: Array, region: Array) -> Array:
       `masked_cross_entropy` is another form.
     """
     maps, region, axes = pairing.with_region(maps, region)
-    total = jnp.sum(region * _clamped_log(maps), axis=axes)
+    total = jnp.sum(region * ops.clamped_log(maps), axis=axes)
     return -ops.safe_divide(total, jnp.sum(region, axis=axes))
 
 
@@ -207,13 +204,7 @@ def masked_cross_entropy(maps: Array, annotations: Array) -> Array:
     maps, targets, axes = pairing.with_signs(maps, annotations)
     positive = (targets > 0).astype(maps.dtype)
     negative = (targets < 0).astype(maps.dtype)
-    log_likelihood = positive * _clamped_log(maps) + negative * _clamped_log(1 - maps)
+    for_and_against = ops.clamped_log(maps), ops.clamped_log(1 - maps)
+    log_likelihood = positive * for_and_against[0] + negative * for_and_against[1]
     count = jnp.sum(positive + negative, axis=axes)
     return -ops.safe_divide(jnp.sum(log_likelihood, axis=axes), count)
-
-
-def _clamped_log(values: Array) -> Array:
-    positive = values > 0
-    # The logarithm must not see a 0, or its infinite slope meets the zero of `where`.
-    logs = jnp.log(jnp.where(positive, values, 1.0))
-    return jnp.where(positive, jnp.maximum(logs, _SMALLEST_LOG), _SMALLEST_LOG)

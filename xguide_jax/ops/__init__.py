@@ -21,6 +21,7 @@ from xguide_jax.ops.normalising import (
     normalise_by_max_magnitude,
     rescale_extremes,
 )
+from xguide_jax.ops.permuting import permute_within
 from xguide_jax.ops.precision import at_least_float32
 from xguide_jax.ops.ranking import (
     KeyedRank,
@@ -34,6 +35,7 @@ from xguide_jax.ops.reducing import (
     axis_sum,
     barriered_sum,
     batch_size,
+    clamped_log,
     example_indices,
     safe_divide,
     safe_norm,
@@ -63,6 +65,7 @@ __all__ = (
     "bilinear_resize",
     "blur",
     "bottom_k_mask",
+    "clamped_log",
     "clip_boxes",
     "constant_fill",
     "conv_general_dilated",
@@ -82,6 +85,7 @@ __all__ = (
     "normalise_by_max",
     "normalise_by_max_magnitude",
     "per_example",
+    "permute_within",
     "random_rank",
     "rasterise_boxes",
     "replace",

@@ -17,6 +17,10 @@ from xguide_jax.types import Array
 # Resizing may round a share to just above 1.
 _ROUNDING = 1e-6
 
+_ADVICE = (
+    "; `data.region_from_labels` converts masks of 0 and 255, class ids and void labels"
+)
+
 
 def is_share(values: Array) -> Array:
     """Which entries lie in [0, 1], up to a rounding of 1e-6; NaN does not.
@@ -40,6 +44,18 @@ def is_sign(values: Array) -> Array:
       bool [...].
     """
     return (values == 0) | (abs(values) == 1)
+
+
+def is_mark(values: Array) -> Array:
+    """Which entries are finite and at least 0; NaN is not.
+
+    Args:
+      values: float [...].
+
+    Returns:
+      bool [...].
+    """
+    return (values >= 0) & (values < float("inf"))
 
 
 def check_shares(name: str, values: Array, *, where: Array | None = None) -> None:
@@ -68,6 +84,20 @@ def check_signs(name: str, values: Array, *, where: Array | None = None) -> None
       ValueError: for another value, or NaN. Nothing traced is looked at.
     """
     _check(name, values, where, is_sign, "be -1, 0 or 1")
+
+
+def check_marks(name: str, values: Array, *, where: Array | None = None) -> None:
+    """Refuses marks that are negative or not finite, where there are values.
+
+    Args:
+      name: of the argument, for the message.
+      values: float, int or bool [B, ...].
+      where: bool [B], the examples looked at, or shaped like the values; all if None.
+
+    Raises:
+      ValueError: for such a value. Nothing traced is looked at.
+    """
+    _check(name, values, where, is_mark, "be finite and at least 0", advice="")
 
 
 def checked_count(name: str, count: int) -> int:
@@ -101,17 +131,17 @@ def _check(
     where: Array | None,
     is_good: Callable[[Any], Any],
     rule: str,
+    advice: str = _ADVICE,
 ) -> None:
     if isinstance(values, jax.core.Tracer) or isinstance(where, jax.core.Tracer):
         return
     numbers = np.asarray(values)
     bad = ~np.asarray(is_good(numbers.astype(np.float64)))
     if where is not None:
-        bad &= np.asarray(where, bool).reshape(-1, *[1] * (bad.ndim - 1))
+        looked_at = np.asarray(where, bool)
+        bad &= looked_at.reshape(*looked_at.shape, *[1] * (bad.ndim - looked_at.ndim))
     if np.any(bad):
         place = tuple(np.argwhere(bad)[0].tolist())
         raise ValueError(
-            f"`{name}`{list(place)} (={numbers[place]}) must {rule}; "
-            "`data.region_from_labels` converts masks of 0 and 255, class ids and "
-            "void labels."
+            f"`{name}`{list(place)} (={numbers[place]}) must {rule}{advice}."
         )

@@ -1,4 +1,4 @@
-"""Divisions and norms with finite gradients, and sums right across devices.
+"""Divisions, norms and logarithms with finite gradients, and sums right across devices.
 
 `axis_name` is the mapped axis that shares the batch, None where one device holds it
 all; every device then returns the same value.
@@ -16,6 +16,9 @@ from xguide_jax.ops import precision
 from xguide_jax.types import Array, Batch, PyTree
 
 Loop = Literal["auto", "compiled", "unrolled"]
+
+# The logarithm's value at 0 in the binary cross-entropy of common frameworks.
+_SMALLEST_LOG = -100.0
 
 
 def safe_divide(numerator: Array, denominator: Array) -> Array:
@@ -77,6 +80,27 @@ def safe_norm(vectors: Array, *, axis: int | tuple[int, ...]) -> Array:
     # would be 0 * inf = NaN, so an inner one keeps 0 out of the root: JAX's "double
     # where", docs.jax.dev/en/latest/faq.html#gradients-contain-nan-where-using-where.
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, squares)))
+
+
+def clamped_log(values: Array) -> Array:
+    """Natural logarithm that is at least −100, as binary cross-entropy has it.
+
+    max(log x, −100), and −100 at 0 and below, where the gradient is 0.
+
+    Args:
+      values: float [...], probabilities.
+
+    Returns:
+      float, of the same shape and dtype.
+
+    Raises:
+      AssertionError: if the values are not float.
+    """
+    chex.assert_type(values, float)
+    positive = values > 0
+    # The logarithm must not see a 0, or its infinite slope meets the zero of `where`.
+    logs = jnp.log(jnp.where(positive, values, 1.0))
+    return jnp.where(positive, jnp.maximum(logs, _SMALLEST_LOG), _SMALLEST_LOG)
 
 
 def axis_sum(tree: PyTree, axis_name: str | None) -> PyTree:

@@ -5,9 +5,10 @@ from xguide_jax.testing.explainers import check_explainer
 from xguide_jax.testing.metrics import check_metric
 from xguide_jax.testing.networks import example_batch, smooth_network
 from xguide_jax.testing.terms import check_guidance_term
-from xguide_jax.testing.tokens import token_batch, token_network
+from xguide_jax.testing.tokens import attention_network, token_batch, token_network
 
 __all__ = (
+    "attention_network",
     "check_apply_fn",
     "check_explainer",
     "check_guidance_term",

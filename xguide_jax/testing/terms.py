@@ -26,6 +26,9 @@ from xguide_jax.types import (
 # A gradient below this share of the loss is rounding.
 _ROUNDING = 1e-6
 
+_ANNOTATIONS = ("region", "annotations", "boxes_valid", "rationale")
+_VALID = ("region_valid", "rationale_valid")
+
 
 class Evaluation(NamedTuple):
     """A term evaluated once: loss [], next states, gradient, its weights [B]."""
@@ -48,7 +51,8 @@ def check_guidance_term(
     under `jit`, traced once, also when the state is carried on; a non-zero, finite
     gradient in the network's parameters; zero weight gives zero loss and gradient;
     finite on zero and constant inputs, on a region that covers the whole image and on
-    an empty one; what a row holds where 'region_valid' is False changes nothing; a row
+    an empty one; what a row holds where 'region_valid' or 'rationale_valid' is False
+    changes nothing; a row
     that the term gives weight 0 counts in no statistic of its loss; the weight of the
     batch is left to the objective; two devices, of which one holds padding and fewer
     annotations, give the loss, gradient and state of one, the states equal on both; and
@@ -209,17 +213,15 @@ def _extreme_batches(batch: Batch) -> Iterator[tuple[str, Batch]]:
         ("with a region that covers the whole image", _whole_image(batch)),
         ("with an empty region", _nowhere(batch)),
     ):
-        annotated = {"region_valid": jnp.ones(ops.batch_size(batch), bool)}
-        known = {n: leaf for n, leaf in annotated.items() if n in batch}
+        everyone = jnp.ones(ops.batch_size(batch), bool)
+        known = {name: everyone for name in _VALID if name in batch}
         yield f"{what}, loss, state or gradient", {**batch, **annotations, **known}
 
 
 def _whole_image(batch: Batch) -> dict[str, Array]:
     """The annotations of the batch, each of them everywhere in the image."""
     changed = {
-        name: jnp.ones_like(batch[name])
-        for name in ("region", "annotations", "boxes_valid")
-        if name in batch
+        name: jnp.ones_like(batch[name]) for name in _ANNOTATIONS if name in batch
     }
     if "boxes" in batch:
         _, height, width, *_ = batch["inputs"].shape
@@ -230,8 +232,7 @@ def _whole_image(batch: Batch) -> dict[str, Array]:
 
 def _nowhere(batch: Batch) -> dict[str, Array]:
     """The annotations of the batch, none of them in the image."""
-    names = ("region", "annotations", "boxes_valid")
-    return {name: jnp.zeros_like(batch[name]) for name in names if name in batch}
+    return {name: jnp.zeros_like(batch[name]) for name in _ANNOTATIONS if name in batch}
 
 
 def _padding_last(weight: np.ndarray) -> np.ndarray:
@@ -259,17 +260,19 @@ def _check_rows_that_do_not_count(
         "rows that the term itself gives weight 0, as it does where nobody annotated, "
         "are counted in its loss",
     )
-    if "region_valid" in batch:
-        valid = batch["region_valid"].astype(bool)
-        keep = lambda leaf: valid.reshape(-1, *[1] * (leaf.ndim - 1))
+    for valid_name in sorted(set(_VALID) & set(batch)):
+        valid = batch[valid_name].astype(bool)
+        keep = lambda leaf, valid=valid: valid.reshape(-1, *[1] * (leaf.ndim - 1))
+        of_text = valid_name == "rationale_valid"
         garbage = {
             name: jnp.where(keep(leaf), batch[name], leaf)
             for name, leaf in _whole_image(batch).items()
+            if (name == "rationale") == of_text
         }
         check_close(
             run({**batch, **garbage})[:3],
             result[:3],
-            "'region_valid' is ignored: a region changes the result where it is False",
+            f"{valid_name!r} is ignored: a region changes the result where it is False",
         )
 
 

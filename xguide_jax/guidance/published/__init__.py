@@ -5,6 +5,7 @@ far as a term can. `differences.md`, beside this file, is the one table of paper
 our default and preset, also of what lies outside a term: data, optimiser, selection.
 """
 
+from xguide_jax.guidance.published.attention_guided import attention_guided_published
 from xguide_jax.guidance.published.right_reasons import (
     right_for_right_reasons_published,
 )
@@ -16,6 +17,7 @@ from xguide_jax.guidance.published.robust import (
 from xguide_jax.guidance.published.saliency_guided import saliency_guided_published
 
 __all__ = (
+    "attention_guided_published",
     "haics_published",
     "res_gaussian_published",
     "res_learned_published",

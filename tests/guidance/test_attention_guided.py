@@ -1,0 +1,266 @@
+"""Attention guided by rationales: by hand, on devices, with its controls."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import region_cases
+
+from xguide_jax import guidance, losses, testing, training
+from xguide_jax.types import ModelOutput
+
+NETWORK = testing.attention_network(jax.random.key(0))
+SQUARED = losses.attention_supervision
+DIVERGENCE = losses.attention_divergence
+
+
+def term_of(**changes):
+    arguments = {"layer": "attention_0", "heads": None, "divergence": SQUARED}
+    return guidance.attention_guided(**{**arguments, **changes})
+
+
+TERMS = {
+    "heads": term_of(heads=(1,)),
+    "eval": term_of(explain_in="eval"),
+    "extra": term_of(layer="attention_top"),
+    "divergence": term_of(divergence=DIVERGENCE),
+    "permuted": term_of(permuted=True),
+    "published": guidance.attention_guided_published(
+        variant="divergence", layer="attention_0"
+    ),
+}
+
+
+def batch_of(size=8, **changes):
+    batch = testing.token_batch(jax.random.key(1), batch_size=size, num_tokens=6)
+    return {**batch, **changes}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return testing.attention_network(jax.random.key(0), num_tokens=6)
+
+
+@pytest.mark.parametrize("name", sorted(TERMS))
+def test_a_term_keeps_the_promises_of_the_core(name, network):
+    testing.check_guidance_term(TERMS[name], batch=batch_of(), network=network)
+
+
+def test_the_network_of_these_tests_is_one(network):
+    testing.check_apply_fn(
+        *network, batch_of(3)["inputs"],
+        skips=("attention_0", "attention_top", "embeddings"),
+    )  # fmt: skip
+
+
+def applied(term, attention, batch, *, layer="attention_0"):
+    """Loss and weight of a term on activations by hand."""
+    size = len(batch["labels"])
+    output = ModelOutput(jnp.zeros((size, 2)), {layer: attention})
+    context = region_cases.context_of(
+        {**batch, "inputs": batch["inputs"]}, output
+    )._replace(key=jax.random.split(jax.random.key(0), size))
+    out = term.apply((), (), context)
+    return out.loss, out.weight
+
+
+def by_hand():
+    """Two heads of four tokens; [CLS] a b [PAD] with b marked, and a row unmarked."""
+    attention = jnp.zeros((2, 2, 4, 4)).at[:, :, 1:].set(9.0)  # other rows: not read
+    attention = attention.at[:, 0, 0].set(jnp.array([0.5, 0.25, 0.25, 0.0]))
+    attention = attention.at[:, 1, 0].set(jnp.array([0.0, 0.0, 0.5, 0.5]))
+    batch = {
+        "inputs": {"mask": jnp.array([[True, True, True, False]] * 2)},
+        "labels": jnp.array([0, 1]),
+        "special": jnp.array([[True, False, False, False]] * 2),
+        # Marks of any size; on [CLS] and on padding they are none.
+        "rationale": jnp.array([[7.0, 0.0, 3.0, 9.0], [0.0, 0.0, 0.0, 5.0]]),
+    }
+    return attention, batch
+
+
+def test_the_class_tokens_row_is_compared_with_the_marks_that_count():
+    attention, batch = by_hand()
+    # d = (0, 0, 1, 0). Head 0: 1/4 + 1/16 + 9/16 = 14/16; head 1: 1/4, padding out.
+    loss, weight = applied(term_of(), attention, batch)
+    np.testing.assert_allclose(loss, [(14 / 16 + 1 / 4) / 2, 0], rtol=1e-6)
+    np.testing.assert_array_equal(weight, [1, 0])
+    for head, expected in ((0, 14 / 16), (1, 1 / 4)):
+        loss, _ = applied(term_of(heads=(head,)), attention, batch)
+        np.testing.assert_allclose(loss, [expected, 0], rtol=1e-6)
+    # Of the mean (1/4, 1/8, 3/8) over 3/4, token 2 has a half.
+    loss, _ = applied(term_of(divergence=DIVERGENCE), attention, batch)
+    np.testing.assert_allclose(loss, [np.log(2), 0], rtol=1e-6)
+
+
+def test_a_layer_without_heads_is_read_as_it_is():
+    attention, batch = by_hand()
+    top = functools.partial(applied, layer="attention_top")
+    loss, _ = top(term_of(layer="attention_top"), attention[:, 0, 0], batch)
+    np.testing.assert_allclose(loss, [14 / 16, 0], rtol=1e-6)
+    message = r"^`heads` \(=\(0,\)\) must be None for a layer without heads: `layer` "
+    with pytest.raises(ValueError, match=message):
+        top(term_of(layer="attention_top", heads=(0,)), attention[:, 0, 0], batch)
+
+
+def step_of(terms, network, batch, *, how=None, count=1):
+    """State and metrics after one step of SGD, whose trace is the gradient."""
+    apply_fn, params, model_state = network
+    optimizer = optax.sgd(0.1, momentum=0.0)
+    state = training.init_train_state(
+        jax.random.key(2), params, model_state, terms, optimizer, batch
+    )
+    axis_name = "devices" if how else None
+    step = training.make_train_step(apply_fn, terms, optimizer, axis_name=axis_name)
+    if how is None:
+        return jax.jit(step)(state, batch)
+    devices = jax.devices()[:count]
+    return training.data_parallel(step, how=how, devices=devices)(state, batch)
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    """16 examples, 4 of them annotated: none on most of eight devices."""
+    annotated = jnp.isin(jnp.arange(16), jnp.array([0, 1, 2, 13]))
+    batch = batch_of(16, weight=jnp.linspace(0.1, 1.3, 16), rationale_valid=annotated)
+    return batch
+
+
+@pytest.fixture(scope="module")
+def alone(uneven, network):
+    return step_of(TERMS, network, uneven)
+
+
+@pytest.mark.parametrize(("how", "count"), [("shard_map", 2), ("pmap", 8)])
+def test_devices_agree_about_uneven_annotations(how, count, network, uneven, alone):
+    one, metrics = alone
+    state, found = step_of(TERMS, network, uneven, how=how, count=count)
+    assert metrics["heads/annotated"] == 4
+    gradient, expected = state.opt_state[0].trace, one.opt_state[0].trace
+    size = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(expected))
+    chex.assert_trees_all_close(gradient, expected, rtol=0, atol=1e-5 * size)
+    chex.assert_trees_all_close(found, metrics, rtol=1e-5)
+
+
+def value_of(term, network, batch, seed=0):
+    apply_fn, params, _ = network
+    loss = lambda params: training.guidance_loss(
+        apply_fn, {"term": term}, {"model": params}, (), {}, batch,
+        step=0, key=jax.random.key(seed),
+    )[0]  # fmt: skip
+    return jax.jit(jax.value_and_grad(loss))(params)
+
+
+def test_rows_without_a_rationale_add_exactly_nothing(network):
+    nobody = batch_of(4, rationale_valid=jnp.zeros(4, bool))
+    for name in ("heads", "divergence"):
+        loss, gradient = value_of(TERMS[name], network, nobody)
+        assert loss == 0
+        assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(gradient))
+
+
+def test_the_published_term_is_the_sum_over_the_annotated(network):
+    """λ Σ l beside a mean task: of a mean over N annotated examples, λ N."""
+    batch = batch_of(8)
+    annotated = int(jnp.sum(batch["rationale_valid"]))
+    assert annotated == 6
+    published = functools.partial(guidance.attention_guided_published)
+    cases = {
+        1.0: (published(variant="heads", layer="attention_0", heads=(1,)), "heads"),
+        1.4: (published(variant="extra_layer", layer="attention_top"), "extra"),
+    }
+    for weight, (term, ours) in cases.items():
+        value, gradient = value_of(term, network, batch)
+        mean, slope = value_of(TERMS[ours], network, batch)
+        np.testing.assert_allclose(value, weight * annotated * mean, rtol=1e-5)
+        scaled = jax.tree.map(lambda g, w=weight: w * annotated * g, slope)
+        chex.assert_trees_all_close(gradient, scaled, rtol=1e-4, atol=1e-6)
+    small = term_of(divergence=functools.partial(DIVERGENCE, epsilon=1e-4))
+    np.testing.assert_allclose(
+        value_of(TERMS["published"], network, batch)[0],
+        0.01 * annotated * value_of(small, network, batch)[0],
+        rtol=1e-5,
+    )
+
+
+def test_permuted_targets_stay_in_their_text_and_are_drawn_anew():
+    """The target is seen by a loss of one's own."""
+    seen = []
+
+    def spying(attention, target, *, where):
+        seen.append(target)
+        return losses.attention_supervision(attention, target, where=where)
+
+    num_tokens = 12
+    batch = testing.token_batch(jax.random.key(1), batch_size=4, num_tokens=num_tokens)
+    marks = jnp.arange(4.0 * num_tokens).reshape(4, num_tokens) % 5
+    batch = {**batch, "rationale": marks, "rationale_valid": jnp.ones(4, bool)}
+    attention = jnp.full((4, 1, num_tokens, num_tokens), 1 / num_tokens)
+    output = ModelOutput(jnp.zeros((4, 2)), {"attention_0": attention})
+    context = region_cases.context_of(batch, output)
+    context = context._replace(key=jax.random.split(jax.random.key(0), 4))
+    other = context._replace(key=jax.random.split(jax.random.key(1), 4))
+    term_of(divergence=spying).apply((), (), context)
+    term = term_of(divergence=spying, permuted=True)
+    for drawn in (context, other):
+        term.apply((), (), drawn)
+    target, first, second = map(np.asarray, seen)
+    counted = np.asarray(guidance.counted_of(batch))
+    segments = np.asarray(batch["inputs"]["segments"])
+    assert np.any(first != target)
+    assert np.any(second != first)
+    for drawn in (first, second):
+        np.testing.assert_array_equal(drawn[~counted], 0)
+        for row in range(4):
+            for segment in (0, 1):
+                there = counted[row] & (segments[row] == segment)
+                np.testing.assert_array_equal(
+                    np.sort(drawn[row][there]), np.sort(target[row][there])
+                )
+
+
+def test_random_heads_are_drawn_once():
+    heads = guidance.random_heads(3, num_heads=12, seed=0)
+    assert heads == guidance.random_heads(3, num_heads=12, seed=0)
+    assert len(set(heads)) == 3 <= max(heads) < 12
+    assert list(heads) == sorted(heads)
+    assert len({guidance.random_heads(3, num_heads=12, seed=s) for s in range(9)}) > 5
+    assert guidance.random_heads(2, num_heads=2, seed=5) == (0, 1)
+    for count in (0, 3):
+        with pytest.raises(ValueError, match=rf"^`count` \(={count}\) must lie in \[1"):
+            guidance.random_heads(count, num_heads=2, seed=0)
+
+
+@pytest.mark.parametrize("heads", [(), (0, 0), (-1,), (0.5,), ("a",)])
+def test_heads_that_are_none_are_refused_when_the_term_is_built(heads):
+    with pytest.raises(ValueError, match=r"^`heads` \(=.*\) must be one or more diff"):
+        term_of(heads=heads)
+
+
+def test_what_the_network_has_not_is_refused_when_it_is_traced(network):
+    value = functools.partial(value_of, network=network, batch=batch_of(4))
+    message = r"^`heads` \(=\(1, 2\)\) must lie in \[0, 2\), since `layer` \(='att"
+    with pytest.raises(ValueError, match=message):
+        value(term_of(heads=(1, 2)))
+    message = r"`layer` \(='embeddings'\) of shape \(4, 6, 4\) must be attention weig"
+    with pytest.raises(ValueError, match=message):
+        value(term_of(layer="embeddings"))
+    with pytest.raises(ValueError, match=r"the layer 'attention_9'"):
+        value(term_of(layer="attention_9"))
+    with pytest.raises(ValueError, match=r"a batch needs 'highlights' here; it has"):
+        value(term_of(target="highlights"))
+    with pytest.raises(ValueError, match=r"^`explain_in` \(='test'\) must be"):
+        term_of(explain_in="test")
+
+
+def test_published_variants_take_what_they_have():
+    with pytest.raises(ValueError, match=r"^`variant` \(='all'\) must be one of \["):
+        guidance.attention_guided_published(variant="all", layer="attention_0")
+    with pytest.raises(ValueError, match=r"^`heads` \(=\(1,\)\) must be None with `va"):
+        guidance.attention_guided_published(
+            variant="divergence", layer="attention_0", heads=(1,)
+        )
