@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xguide_jax import data
+from xguide_jax import data, models
 
 NUM_GROUPS = 4  # class x texture
 CORRELATION = 0.95
@@ -29,6 +29,15 @@ class Parts(NamedTuple):
     validation: data.Dataset
     in_distribution: data.Dataset
     balanced: data.Dataset
+
+
+def network() -> models.SmallCNN:
+    """The network that is trained on them.
+
+    Returns:
+      A Linen module of two classes; its features have a quarter of the image's side.
+    """
+    return models.SmallCNN(num_classes=2, strides=(2, 2, 1))
 
 
 def make_parts(source: data.Dataset, *, rho: float, seed: int, size: int = 48) -> Parts:

@@ -16,10 +16,14 @@ EXPLAINER/CLASS/NAME.npy, [H, W] or [H, W, C], one for each image.
 
 --predictions: FILE.py:FUNCTION, a function that takes a NumPy array, float32
 [B, H, W, C], out of a folder RGB in [0, 1], and returns logits [B, classes].
+
+A finished run of saliency_guided_images, region_guidance or robust_explanations, each
+arm with the weights it kept, explained and filled as there:
+
+    python -m experiments.evaluate --run runs/region_guidance-20300101-120000
 """
 
 import dataclasses
-import functools
 import pathlib
 import sys
 from collections.abc import Callable, Mapping
@@ -28,10 +32,9 @@ from typing import Any, Literal
 import jax
 import tyro
 
-from experiments.evaluate import network, reading
+from experiments.evaluate import filling, finished, network, page, reading
 from experiments.running import directory, flags, listing
-from xguide_jax import attributions, evaluation, files, ops
-from xguide_jax.types import FillFn
+from xguide_jax import attributions, evaluation, files
 
 Fill = Literal["black", "channel_mean", "uniform"]
 
@@ -46,6 +49,11 @@ class Config:
     """FILE.py:FUNCTION, from images to logits; needed with --maps."""
     data: pathlib.Path | None = None
     """.npz or folder of the images; needed with --maps."""
+    run: pathlib.Path | None = None
+    """Directory of a finished run, all arms of which are measured; instead of the
+    three above. Its experiment says how it is explained and what the fills are."""
+    arms: tuple[str, ...] = ()
+    """Which arms of the run; all if left out."""
     run_dir: pathlib.Path | None = None
     """Where the page is written; runs/evaluate-<time> if left out."""
     fills: tuple[Fill, ...] = ("channel_mean", "uniform")
@@ -57,28 +65,11 @@ class Config:
     num_random_orders: int = 5
     """Random orders that chance is the mean of."""
     num_evaluated: int = 256
-    """Test images of the default network."""
+    """Test images of the default network, or of a run."""
     batch_size: int = 64
     """Images a call of the function."""
     seed: int = 0
     """Of fills and random orders, and of the default network."""
-
-
-def fill_of(name: Fill) -> FillFn:
-    """The replacement of a name.
-
-    Args:
-      name: of the flag.
-
-    Returns:
-      (key, inputs) -> values.
-    """
-    spatial = (1, 2)
-    return {
-        "black": functools.partial(ops.constant_fill, value=0.0),
-        "channel_mean": functools.partial(ops.mean_fill, axes=spatial),
-        "uniform": functools.partial(ops.uniform_range_fill, axes=spatial),
-    }[name]
 
 
 def run(config: Config) -> evaluation.Evaluation:
@@ -116,24 +107,66 @@ def run(config: Config) -> evaluation.Evaluation:
         maps,
         batch,
         key=jax.random.key(config.seed),
-        fills={name: fill_of(name) for name in config.fills},
+        fills={name: filling.FILLS[name] for name in config.fills},
         baselines=baselines,
         score_fn=attributions.target_logit,
         num_random_orders=config.num_random_orders,
         batch_size=config.batch_size,
     )
-    run_dir = config.run_dir or directory.default_run_dir("evaluate")
-    run_dir.mkdir(parents=True, exist_ok=True)
+    run_dir = _made(config)
     files.write_json(run_dir / "evaluation.json", found.to_dict())
     page = found.report(run_dir / "report.html")
     print(f"{found}\n\nThe page: {page}")
     return found
 
 
+def run_finished(config: Config) -> finished.Found:
+    """Measures all arms of a finished run, and writes the page.
+
+    Args:
+      config: the flags, `run` among them.
+
+    Returns:
+      {arm: a result each seed}; `report.html`, `tables.md` and `numbers.json` of the
+      run hold it, too.
+
+    Raises:
+      RefusedError: for flags of somebody else's maps beside `run`, and as
+        `finished.open_finished` has it.
+    """
+    if config.run is None or config.maps or config.predictions or config.data:
+        raise flags.RefusedError(
+            "--run brings its own data and network: it must be given without --maps, "
+            "--predictions and --data."
+        )
+    opened = finished.open_finished(config.run, chosen=config.arms)
+    found = finished.measure(
+        opened,
+        num_evaluated=config.num_evaluated,
+        num_random_orders=config.num_random_orders,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    run_dir = _made(config)
+    text = page.write(opened, found, run_dir)
+    print(f"{text}\n\nThe page: {run_dir / 'report.html'}")
+    return found
+
+
+def _made(config: Config) -> pathlib.Path:
+    run_dir = config.run_dir or directory.default_run_dir("evaluate")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return run_dir
+
+
 def main() -> None:
     """Reads the flags and runs; exit status 2 for what is refused, with a line why."""
+    config = tyro.cli(Config, description=__doc__)
     try:
-        run(tyro.cli(Config, description=__doc__))
+        if config.run is None:
+            run(config)
+        else:
+            run_finished(config)
     except ValueError as error:
         print(f"evaluate: error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -17,6 +17,7 @@ no weight is given, it is that of the pilot, and so is the warm-up
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import ClassVar
 
 from experiments.digits import sources, textured
@@ -79,24 +80,15 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
     Returns:
       (arm, seed) -> `loop.Trial`.
     """
-    source = sources.load(config.dataset, config.data_dir)
-    # All arms of a seed share their data but for the oracle.
-    make = functools.lru_cache(maxsize=2)(
-        lambda rho, seed: textured.make_parts(
-            source, rho=rho, seed=seed, size=config.image_size
-        )
-    )
-    network = models.SmallCNN(num_classes=2, strides=(2, 2, 1))
+    parts_of = make_parts_of(config)
+    network = textured.network()
     apply_fn = models.linen_apply_fn(network)
     measure = measuring.make_measurement(
         apply_fn, num_evaluated=config.num_evaluated, num_points=config.num_points
     )
 
     def trial(arm: arms.Arm, seed: int) -> loop.Trial[measuring.Measured]:
-        rho = 0.5 if arm.term == "oracle" else config.rho
-        parts = make(rho, seed)
-        if arm.term == "blanked":
-            parts = textured.Parts(*(textured.blanked(part) for part in parts))
+        parts = parts_of(arm, seed)
         train = textured.annotated(parts.train, arm.annotation or "boxes", seed=seed)
         available = len(parts.balanced.labels)
         flags.check_num_evaluated(config.num_evaluated, available=available)
@@ -109,6 +101,32 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
         return loop.Trial(problem, guided, lambda state: measure(state, parts, seed))
 
     return trial
+
+
+def make_parts_of(config: Config) -> Callable[[arms.Arm, int], textured.Parts]:
+    """Loads the digits.
+
+    Args:
+      config: the flags.
+
+    Returns:
+      (arm, seed) -> what it is trained and tested on. All arms of a seed share it but
+      for the two limits.
+    """
+    source = sources.load(config.dataset, config.data_dir)
+    make = functools.lru_cache(maxsize=2)(
+        lambda rho, seed: textured.make_parts(
+            source, rho=rho, seed=seed, size=config.image_size
+        )
+    )
+
+    def parts_of(arm: arms.Arm, seed: int) -> textured.Parts:
+        parts = make(0.5 if arm.term == "oracle" else config.rho, seed)
+        if arm.term != "blanked":
+            return parts
+        return textured.Parts(*(textured.blanked(part) for part in parts))
+
+    return parts_of
 
 
 EXPERIMENT = loop.Experiment(

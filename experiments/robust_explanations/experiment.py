@@ -15,6 +15,8 @@ published code has 1 for every term.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Literal
 
 import optax
@@ -72,8 +74,8 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
     Returns:
       (arm, seed) -> `loop.Trial`.
     """
-    source = sources.load(config.dataset, config.data_dir)
-    network = models.SmallCNN(num_classes=2, strides=(2, 2, 1))
+    parts_of = make_parts_of(config)
+    network = textured.network()
     measure = measuring.make_measurement(
         models.linen_apply_fn(network),
         num_evaluated=config.num_evaluated,
@@ -85,7 +87,7 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
     )
 
     def trial(arm: arms.Arm, seed: int) -> loop.Trial[measuring.Measured]:
-        parts = textured.make_parts(source, rho=textured.CORRELATION, seed=seed)
+        parts = parts_of(seed)
         available = len(parts.balanced.labels)
         flags.check_num_evaluated(config.num_evaluated, available=available)
         noise = arm.annotation or "none"
@@ -103,6 +105,21 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
         return loop.Trial(problem, guided, lambda state: measure(state, parts))
 
     return trial
+
+
+def make_parts_of(config: Config) -> Callable[[int], textured.Parts]:
+    """Loads the digits.
+
+    Args:
+      config: the flags.
+
+    Returns:
+      seed -> what its arms are trained and tested on.
+    """
+    source = sources.load(config.dataset, config.data_dir)
+    return functools.lru_cache(maxsize=2)(
+        lambda seed: textured.make_parts(source, rho=textured.CORRELATION, seed=seed)
+    )
 
 
 EXPERIMENT = loop.Experiment(

@@ -22,7 +22,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -32,6 +32,7 @@ from experiments.running import flags
 from xguide_jax import files, training
 from xguide_jax.types import TrainState
 
+C = TypeVar("C", bound=flags.RunConfig)
 VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "chex", "numpy")
 # Of results: 2 keeps records; 1, which config.json did not name, kept path-like keys.
 FORMAT = 2
@@ -122,6 +123,50 @@ def plain(config: flags.RunConfig) -> dict[str, Any]:
     convert = lambda v: list(v) if isinstance(v, tuple) else v
     convert_path = lambda v: str(v) if isinstance(v, pathlib.Path) else convert(v)
     return {name: convert_path(value) for name, value in fields.items()}
+
+
+def name_of(path: pathlib.Path) -> str:
+    """The experiment that a directory holds a run of.
+
+    Args:
+      path: of the directory.
+
+    Returns:
+      Its name.
+
+    Raises:
+      RefusedError: if there is no run.
+    """
+    known = read_json(path / "config.json")
+    if known is None:
+        raise flags.RefusedError(f"{path} holds no run: it has no config.json.")
+    return known["experiment"]
+
+
+def config_of(path: pathlib.Path, form: type[C]) -> C:
+    """The flags that a run was asked for with: what `plain` made, read.
+
+    Args:
+      path: of the run's directory.
+      form: the type of the experiment's flags.
+
+    Returns:
+      The flags, `run_dir` the path.
+
+    Raises:
+      RefusedError: if they are not those of this version, naming them.
+    """
+    fields = read_json(path / "config.json")["config"]
+    known = {field.name for field in dataclasses.fields(form)} - set(form.beside)
+    if strange := sorted(fields.keys() ^ known):
+        raise flags.RefusedError(
+            f"{path} was begun by another version: {strange} are flags of one only."
+        )
+    convert = lambda v: tuple(v) if isinstance(v, list) else v
+    values: Any = {name: convert(value) for name, value in fields.items()}
+    if values.get("data_dir"):
+        values["data_dir"] = pathlib.Path(values["data_dir"])
+    return form(run_dir=path, **values)
 
 
 def identity(config: flags.RunConfig, *, arm: str, seed: int) -> dict[str, Any]:

@@ -14,14 +14,19 @@ Two arms and one seed take 2 minutes on 2 cores; the default is five arms.
 """
 
 import dataclasses
-import functools
 from typing import Literal
 
 import optax
 
 from experiments.digits import sources
 from experiments.running import arms, feeding, flags, loop, predicting
-from experiments.saliency_guided_images import explaining, measures, report, terms
+from experiments.saliency_guided_images import (
+    explaining,
+    images,
+    measures,
+    report,
+    terms,
+)
 from xguide_jax import data, models
 
 
@@ -71,7 +76,7 @@ def trials(config: Config) -> loop.MakeTrial[measures.Measured]:
     """
     dataset = sources.load(config.dataset, config.data_dir)
     data.validate(dataset)
-    network = models.SaliencyGuidedCNN(num_classes=len(dataset.class_names))
+    network = images.network_of(dataset)
     protocol = explaining.protocol_of(
         dataset,
         num_points=config.num_points,
@@ -82,14 +87,12 @@ def trials(config: Config) -> loop.MakeTrial[measures.Measured]:
     devices = flags.chosen_devices(config.num_devices)
     accuracy = predicting.make_accuracy(apply_fn, how=config.how, devices=devices)
     measure = measures.make_measurement(apply_fn, protocol, accuracy)
-    augment = augmentation(
+    augment = images.augmentation(
         flip=config.flip, shift=config.shift, pad_value=protocol.baseline
     )
 
     def trial(arm: arms.Arm, seed: int) -> loop.Trial[measures.Measured]:
-        train, validation, test = data.split(
-            dataset, seed=seed, fractions=(0.7, 0.1, 0.2)
-        )
+        train, validation, test = images.parts_of(dataset, seed)
         flags.check_num_evaluated(config.num_evaluated, available=len(test.labels))
         batches = feeding.batches_of(
             train, batch_size=config.batch_size, seed=seed, augment=augment
@@ -106,24 +109,6 @@ def trials(config: Config) -> loop.MakeTrial[measures.Measured]:
         )
 
     return trial
-
-
-def augmentation(*, flip: bool, shift: int, pad_value: float) -> data.Augment | None:
-    """How training images are changed at random; None if they are not.
-
-    Args:
-      flip: whether they are mirrored.
-      shift: by how many pixels they are moved at most.
-      pad_value: what comes in from outside.
-
-    Returns:
-      For `feeding.batches_of`.
-    """
-    if not (flip or shift):
-        return None
-    return functools.partial(
-        data.transform_together, flip=flip, pad_crop=shift, pad_value=pad_value
-    )
 
 
 EXPERIMENT = loop.Experiment(
