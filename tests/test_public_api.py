@@ -314,7 +314,7 @@ API = {
     "evaluation.map_rows": ("batch_fn rows", "batch_size", ""),
     "evaluation.measure_removal": (
         "predict_fn inputs labels scores",
-        "orders fills fractions key batch_size value", "value",
+        "orders fills fractions key batch_size value where", "value where",
     ),
     "evaluation.of_explain": ("explain", "", ""),
     "evaluation.of_inputs": ("explainer", "", ""),
@@ -327,7 +327,7 @@ API = {
     ),
     "evaluation.removal_curves": (
         "predict_fn inputs labels scores",
-        "orders fills fractions key value", "value",
+        "orders fills fractions key value where", "value where",
     ),
     "evaluation.summarise": ("values", "", ""),
     "evaluation.summarise_pair": ("first second", "", ""),
@@ -434,11 +434,8 @@ API = {
     "data.digits": ("", "", ""),
     "data.dilate": ("inputs annotations", "fraction", ""),
     "data.dilate_boxes": ("boxes", "fraction shape", ""),
-<<<<<<< HEAD
     "data.entailment_or_not": ("logits class_names", "", ""),
-=======
     "data.explained_words": ("example", "explanation", "explanation"),
->>>>>>> edb3879 (data.tokenise: a corpus as tokens, with marks on what is evidence)
     "data.eval_batches": ("dataset", "batch_size", ""),
     "data.flip_horizontally": ("inputs annotations", "", ""),
     "data.highlighted": ("example", "", ""),
@@ -722,12 +719,8 @@ def test_every_public_function_is_pinned(module):
 
 def test_the_names_that_are_no_functions():
     names = {
-<<<<<<< HEAD
-        "data": "Corpus Dataset LabelledRegion SimulatedAnnotations Stream TextExample",
-=======
-        "data": "Corpus Dataset LabelledRegion Marks SimulatedAnnotations Stream "
-        "TextExample TokenCounts",
->>>>>>> edb3879 (data.tokenise: a corpus as tokens, with marks on what is evidence)
+        "data": "Corpus Dataset LabelledRegion Marks SimulatedAnnotations "
+        "Stream TextExample TokenCounts",
         "training": "Aux Interrupted LockedError NonFiniteError",
     }
     for module, classes in names.items():
