@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from experiments.attention_supervision import terms
 from experiments.running import arms, predicting
 from experiments.texts import explaining, judging, networks, showing, sources
-from xguide_jax import data, evaluation
-from xguide_jax.types import TrainState
+from xguide_jax import data, evaluation, metrics
+from xguide_jax.types import Array, PyTree, TrainState
 
 
 class Attended(NamedTuple):
@@ -66,6 +67,7 @@ def make_measurement(
     """
     layer = terms.TOP if terms.has_extra_layer(arm) else network.last_attention
     explain = explaining.make_explain(network, layer=layer, num_points=num_points)
+    attend = _make_attended(network, parts, layer, terms.supervised_heads(arm))
     logits_of = predicting.make_predict_rows(network.apply_fn, batch_size=128)
 
     def measure(state: TrainState) -> Measured:
@@ -87,8 +89,10 @@ def make_measurement(
                 name: judging.plausibility(maps[name], texts)
                 for name, texts in few.items()
             },
-            attended=_attended(network, state, few[first], parts, arm),
-            shown=showing.shown(few[first], parts, maps[first]),
+            attended=attend(state, few[first]),
+            shown=showing.shown(
+                few[first], parts, maps[first], evaluation.top_class(logits(few[first]))
+            ),
         )
 
     return measure
@@ -110,3 +114,39 @@ def _by_heuristic(
         for h, heuristic in enumerate(sources.HEURISTICS)
         for g, gold in enumerate(sources.GOLD)
     }
+
+
+def _make_attended(
+    network: networks.Network,
+    parts: sources.Parts,
+    layer: str,
+    heads: tuple[int, ...] | None,
+) -> Callable[[TrainState, data.Dataset], Attended]:
+    """Where the class token's attention goes, by class of token."""
+
+    @jax.jit
+    def read(params: PyTree, model_state: PyTree, inputs: PyTree) -> Array:
+        output, _ = network.apply_fn(params, model_state, inputs, train=False)
+        weights = output.intermediates[layer]
+        # The extra layer has no heads, and is read as one.
+        return weights[:, None] if weights.ndim == 2 else weights[:, :, 0]
+
+    def attended(state: TrainState, texts: data.Dataset) -> Attended:
+        weights = read(state.params["model"], state.model_state, texts.inputs)
+        every = set(range(weights.shape[1]))
+        supervised = sorted(every if heads is None else heads)
+        classes = data.token_classes(texts, parts.texts)
+
+        def shares(of: list[int]) -> dict[str, float]:
+            if not of:
+                return {}
+            return {
+                name: evaluation.summarise(
+                    metrics.attention_share(weights[:, np.array(of)], which)
+                ).mean
+                for name, which in classes.items()
+            }
+
+        return Attended(shares(supervised), shares(sorted(every - {*supervised})))
+
+    return attended

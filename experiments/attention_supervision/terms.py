@@ -46,6 +46,18 @@ def has_extra_layer(arm: arms.Arm) -> bool:
     return arm.term in ("layer", UNGUIDED_LAYER)
 
 
+def supervised_heads(arm: arms.Arm) -> tuple[int, ...] | None:
+    """The heads that an arm supervises apart from others.
+
+    Args:
+      arm: as it was read.
+
+    Returns:
+      Their numbers; None where there are no others.
+    """
+    return HEADS if arm.term == "heads" else None
+
+
 def reference_of(arm: arms.Arm) -> str:
     """The arm without guidance whose network is the same.
 

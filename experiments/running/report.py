@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from experiments.running import directory, records, results, tensorboard, undefined
-from xguide_jax import files, reporting
+from xguide_jax import files, reporting, tables
 
 Rows = Sequence[Mapping[str, object]]
 # {file name: (caption, figure)}
@@ -40,6 +40,7 @@ class Report(NamedTuple):
       drawn: the arms whose log is drawn; all if empty.
       best: {title of a column: 'max' or 'min'}, where the best arm is marked.
       apart: arms that do not compete: unguided ones, limits, random controls.
+      texts: {caption: scored texts}.
     """
 
     title: str
@@ -52,6 +53,7 @@ class Report(NamedTuple):
     drawn: Sequence[str] = ()
     best: Mapping[str, Literal["max", "min"]] = {}
     apart: Sequence[str] = ()
+    texts: Mapping[str, tables.TokenMarks] = {}
 
 
 def table(
@@ -243,18 +245,19 @@ def write(run: directory.Run, found: results.Results[Any], report: Report) -> No
             board.add_figure(name, figure, run.config.num_steps, close=False)
     plain = {arm: [records.encode(r)[0] for r in rs] for arm, rs in found.items()}
     files.write_json(run.path / "metrics.json", plain)
-    tables = [_marked(name, rows, report) for name, rows in report.tables.items()]
+    laid_out = [_marked(name, rows, report) for name, rows in report.tables.items()]
     reporting.write_report(
         run.path / "report.html",
         title=report.title,
         findings=report.findings,
         summary=report.summary,
-        tables=tables,
+        tables=laid_out,
+        texts=report.texts,
         figures={caption: pngs[name] for name, (caption, _) in figures.items()},
         config=directory.read_json(run.path / "config.json"),
         undefined={**report.undefined, **undefined.seeds_without(plain)},
     )
-    texts = [f"{table.caption}\n\n{reporting.format_table(table)}" for table in tables]
+    texts = [f"{t.caption}\n\n{reporting.format_table(t)}" for t in laid_out]
     directory.write_bytes(run.path / "tables.md", "\n\n".join(texts).encode())
     where = f"All tables and figures: {run.path / 'report.html'}"
     print("", *texts[:1], *report.findings, where, sep="\n\n")

@@ -82,7 +82,10 @@ def make_measurement(
                 for name, texts in few.items()
             },
             erasure={name: erasure(maps[name], texts) for name, texts in few.items()},
-            shown=showing.shown(few[first], parts, maps[first]),
+            shown=showing.shown(
+                few[first], parts, maps[first],
+                evaluation.top_class(logits_of(state, few[first].inputs)),
+            ),
         )
 
     return measure

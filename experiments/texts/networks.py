@@ -8,6 +8,7 @@ import optax
 from experiments.running import feeding, fitting
 from experiments.texts import sources
 from xguide_jax import models
+from xguide_jax.models.pooling import Pooling
 from xguide_jax.types import ApplyFn, PyTree
 
 SMALL = {
@@ -48,7 +49,7 @@ def make_network(
     config: sources.TextConfig,
     parts: sources.Parts,
     *,
-    pooling: models.Pooling,
+    pooling: Pooling,
     seed: int,
 ) -> Network:
     """The encoder that the flags name.
