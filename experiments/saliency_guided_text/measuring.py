@@ -83,7 +83,9 @@ def make_measurement(
             },
             erasure={name: erasure(maps[name], texts) for name, texts in few.items()},
             shown=showing.shown(
-                few[first], parts, maps[first],
+                few[first],
+                parts,
+                maps[first],
                 evaluation.top_class(logits_of(state, few[first].inputs)),
             ),
         )

@@ -105,9 +105,7 @@ def _words(corpus: data.Corpus, row: int) -> list[str]:
     return found
 
 
-def _places(
-    texts: data.Dataset, corpus: data.Corpus, row: int
-) -> list[list[int]]:
+def _places(texts: data.Dataset, corpus: data.Corpus, row: int) -> list[list[int]]:
     """The tokens of each word of both texts; none where it was cut away."""
     example = corpus.examples[texts.annotations["row"][row]]
     numbers = texts.annotations["words"][row]

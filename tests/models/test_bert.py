@@ -119,6 +119,13 @@ def test_words_come_before_position_and_segment():
     np.testing.assert_array_equal(exposed, table[given()["tokens"]])
 
 
+def test_a_token_out_of_the_vocabulary_is_not_taken_for_another():
+    inputs = given()
+    tokens = inputs["tokens"].at[1, 2].set(13)
+    logits = compiled()({**inputs, "tokens": tokens}, {}).logits
+    assert np.isnan(logits).any(axis=-1).tolist() == [False, True, False, False]
+
+
 @pytest.mark.parametrize("pooling", ["class_token", "attention"])
 def test_padding_has_gradients_of_zero_and_a_text_of_it_finite_ones(pooling):
     module, params = network(pooling)

@@ -192,8 +192,8 @@ def test_what_is_missing_unknown_or_of_another_form_is_named(tmp_path):
     for text in (
         "encoder.layer.0.attention.self.key.bias (of layer_0.key.bias) is missing",
         "encoder.layer.2.output.dense.bias is not of this network",
-        f"{CHANGED} is float32[9, 12] and layer_1.expand.kernel float[8, 12], inputs",
-        "embeddings.LayerNorm.bias is int64[8] and embeddings_norm.bias float[8]",
+        f"{CHANGED} is float32[9, 12] and layer_1.expand.kernel float32[8, 12]",
+        "embeddings.LayerNorm.bias is int64[8] and embeddings_norm.bias float32[8]",
     ):
         assert text in str(error.value)
 

@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from xguide_jax import ops
 from xguide_jax.models import overriding, pooling
+from xguide_jax.models.pooling import Pooling
 from xguide_jax.types import Array, ModelOutput, PyTree
 
 # The published activation; Flax's own default is the approximation by tanh.
@@ -40,7 +41,7 @@ class Bert(nn.Module):
     logits. Kernels start from Flax's initial weights, embeddings from N(0, 0.02²).
 
     Attributes:
-      vocabulary_size: token ids are below it; others give NaN.
+      vocabulary_size: token ids are 0 to this minus 1; a larger one gives NaN.
       num_layers: L.
       num_heads: a divisor of `width`.
       width: D.
@@ -50,7 +51,7 @@ class Bert(nn.Module):
       pooling: what the logits are linear in: 'class_token', the state of the first
         place; 'pooler', a tanh layer on it, as published; 'mean', over the mask;
         'attention', the sum by the weights of `models.AttentionPooling`.
-      num_segments: segments are below it.
+      num_segments: as `vocabulary_size`, of the segments.
       epsilon: of every layer norm, as published.
       dropout: fraction in [0, 1) of embeddings, of what each half of a layer adds, and
         of the pooled state that is dropped in train mode, which then needs a key.
@@ -68,7 +69,7 @@ class Bert(nn.Module):
     hidden_width: int
     num_positions: int
     num_classes: int
-    pooling: pooling.Pooling
+    pooling: Pooling
     num_segments: int = 2
     epsilon: float = 1e-12
     dropout: float = 0.0

@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 
-from xguide_jax.models import bert, pooling
+from xguide_jax.models import bert
+from xguide_jax.models.pooling import Pooling
 from xguide_jax.types import Array
 
 # Field of `Bert`: its name in the file.
@@ -39,9 +40,7 @@ _REQUIRED = {
 }
 
 
-def read_module(
-    path: pathlib.Path, *, num_classes: int, pooling: pooling.Pooling
-) -> bert.Bert:
+def read_module(path: pathlib.Path, *, num_classes: int, pooling: Pooling) -> bert.Bert:
     """The module that a config.json describes.
 
     Args:

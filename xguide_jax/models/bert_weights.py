@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xguide_jax.models import bert, bert_config, tensor_files
+from xguide_jax.models import bert, bert_config, filling, tensor_files
 from xguide_jax.models.pooling import Pooling
 from xguide_jax.types import PRNGKey, PyTree
 
@@ -78,32 +78,29 @@ def load_bert(
     )
     found = _by_present_names(tensor_files.read_tensors(folder), folder)
     shapes = jax.eval_shape(functools.partial(_initial, module), key)
-    fresh = {name: shapes.pop(name) for name in FRESH if name in shapes}
+    fresh = [name for name in FRESH if shapes.pop(name, None) is not None]
     leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
-    values, faults, used = [], [], set()
-    for place, leaf in leaves:
-        own = jax.tree_util.keystr(place, simple=True, separator=".")
-        name = _name_in_file(own)
-        used.add(name)
-        if name not in found:
-            faults.append(f"{name} (of {own}) is missing")
-            continue
-        value = found[name].T if own.endswith(".kernel") else found[name]
-        if value.shape != leaf.shape or not jnp.issubdtype(value.dtype, jnp.floating):
-            faults.append(
-                f"{name} is {found[name].dtype}{list(value.shape)} and {own} "
-                f"float{list(leaf.shape)}, inputs first"
-            )
-        values.append(jnp.asarray(value, jnp.float32))
-    unknown = {name for name in found if not re.fullmatch(IGNORED, name)} - used
-    faults += [f"{name} is not of this network" for name in unknown]
-    if faults:
-        raise ValueError(f"{folder} does not fit: {'; '.join(sorted(faults))}.")
+    values = filling.fill(
+        {
+            jax.tree_util.keystr(place, simple=True, separator="."): leaf
+            for place, leaf in leaves
+        },
+        found, name_in_file=_name_in_file, ignored=IGNORED, source=folder,
+    )  # fmt: skip
     params = dict(jax.tree_util.tree_unflatten(structure, values))
-    # Initial values depend on the key and a leaf's place alone: no layer is drawn.
+    return module, {**params, **_drawn(module, fresh, key)}
+
+
+def _drawn(module: bert.Bert, names: list[str], key: PRNGKey) -> dict[str, PyTree]:
+    """Initial values, which depend on the key and a leaf's place: no layer is drawn."""
     small = module.clone(num_layers=0)
-    drawn = jax.jit(lambda key: {name: _initial(small, key)[name] for name in fresh})
-    return module, {**params, **drawn(key)}
+
+    @jax.jit
+    def draw(key: PRNGKey) -> dict[str, PyTree]:
+        initial = _initial(small, key)
+        return {name: initial[name] for name in names}
+
+    return draw(key)
 
 
 def _initial(module: bert.Bert, key: PRNGKey) -> dict[str, PyTree]:

