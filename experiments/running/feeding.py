@@ -1,7 +1,7 @@
 """What a step is fed: batches as a function of the step, so that resuming is exact."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -35,11 +35,7 @@ def batches_of(
     Raises:
       RefusedError: if there are fewer examples than a batch has.
     """
-    if batch_size > len(dataset.labels):
-        raise flags.RefusedError(
-            f"`batch_size` (={batch_size}) must be at most {len(dataset.labels)}, the "
-            "number of training examples."
-        )
+    _check_size(dataset, batch_size)
     draw = _drawing(seed)
 
     def batch_at(step: int) -> Mapping[str, Any]:
@@ -47,6 +43,41 @@ def batches_of(
         return data.make_batch(dataset, indices, augment=augment, seed=seed, step=step)
 
     return batch_at
+
+
+def batches_by_length(
+    dataset: data.Dataset,
+    *,
+    buckets: Sequence[int],
+    batch_size: int,
+    seed: int,
+    augment: data.Augment | None = None,
+) -> BatchAt:
+    """Batches of texts of about one length, each example at most once an epoch.
+
+    Args:
+      dataset: the training part.
+      buckets: as for `data.bucketed_batches`.
+      batch_size: examples a step, over all processes.
+      seed: of this repetition.
+      augment: as for `data.make_batch`.
+
+    Returns:
+      step -> batch.
+
+    Raises:
+      RefusedError: if there are fewer examples than a batch has.
+    """
+    _check_size(dataset, batch_size)
+    return data.bucketed_batches(
+        dataset,
+        buckets=buckets,
+        batch_size=batch_size,
+        seed=seed,
+        augment=augment,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
 
 
 def batches_with_a_share(
@@ -79,6 +110,14 @@ def batches_with_a_share(
         return data.make_batch(dataset, indices, seed=seed, step=step)
 
     return batch_at
+
+
+def _check_size(dataset: data.Dataset, batch_size: int) -> None:
+    if batch_size > len(dataset.labels):
+        raise flags.RefusedError(
+            f"`batch_size` (={batch_size}) must be at most {len(dataset.labels)}, the "
+            "number of training examples."
+        )
 
 
 def _drawing(seed: int) -> Callable[..., np.ndarray]:

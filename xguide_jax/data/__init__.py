@@ -65,8 +65,10 @@ from xguide_jax.data.sources.tfds_builders import (
 )
 from xguide_jax.data.targets import choose_targets
 from xguide_jax.data.text.entailment import entailment_or_not
+from xguide_jax.data.text.buckets import bucketed_batches, bucketed_eval_batches
 from xguide_jax.data.text.examples import Corpus, Span, TextExample
 from xguide_jax.data.text.highlights import parse_stars
+from xguide_jax.data.text.permuting import permute_rationale
 from xguide_jax.data.text.rationales import (
     MarkFn,
     Marks,
@@ -118,6 +120,8 @@ __all__ = (
     "boxes_from_fractions",
     "boxes_from_voc",
     "boxes_from_yolo",
+    "bucketed_batches",
+    "bucketed_eval_batches",
     "choose_targets",
     "coco_masks",
     "corner_swatch",
@@ -142,6 +146,7 @@ __all__ = (
     "mnist10k",
     "normalise_images",
     "parse_stars",
+    "permute_rationale",
     "polygon_from_cvat",
     "prefetch",
     "read_cos_e",

@@ -52,6 +52,7 @@ _TEXT = st.text().filter(lambda text: "*" not in text)
 
 
 @hypothesis.given(_TEXT, st.data())
+@hypothesis.settings(max_examples=200)
 def test_stars_around_words_give_back_the_text_and_the_words(text, draw):
     plain = text.strip()
     spans = [
@@ -65,6 +66,7 @@ def test_stars_around_words_give_back_the_text_and_the_words(text, draw):
 
 
 @hypothesis.given(st.text())
+@hypothesis.settings(max_examples=300)
 def test_words_hold_every_character_but_blanks(text):
     spans = data.word_spans(text)
     words = [text[a:b] for a, b in spans]
