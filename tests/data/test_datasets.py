@@ -56,7 +56,7 @@ def test_a_dict_of_inputs_has_as_many_examples_as_labels_and_not_as_leaves():
 def test_a_leaf_of_another_length_is_named():
     dataset = _text()
     dataset.inputs["mask"] = dataset.inputs["mask"][:9]
-    with pytest.raises(ValueError, match=r"`inputs/tokens` has shape \(10, 5\)"):
+    with pytest.raises(ValueError, match=r"`inputs/mask` has shape \(9, 5\)"):
         data.validate(dataset)
 
 

@@ -116,6 +116,79 @@ def test_inputs_may_be_several_arrays_and_each_is_checked():
         data.validate_batch(batch, num_classes=2)
 
 
+def test_a_region_of_several_inputs_fits_one_of_them():
+    inputs = {"series": np.zeros((2, 7, 3)), "mask": np.ones((2, 7), bool)}
+    batch = {"inputs": inputs, "labels": np.array([0, 1])}
+    for shape in [(2, 7, 3), (2, 7)]:
+        data.validate_batch({**batch, "region": np.ones(shape)}, num_classes=2)
+    with pytest.raises(
+        ValueError, match=r"`region` of shape \(2, 7, 4\) must fit one "
+    ):
+        data.validate_batch({**batch, "region": np.ones((2, 7, 4))}, num_classes=2)
+
+
+def _text(**changes):
+    """Two texts of four tokens, the second padded, with [CLS] in front."""
+    mask = np.array([[True] * 4, [True] * 3 + [False]])
+    batch = {
+        "inputs": {"tokens": np.ones((2, 4), np.int32), "mask": mask},
+        "labels": np.array([0, 1]),
+        "special": np.array([[True, False, False, False]] * 2),
+        "rationale": np.array([[0, 2.5, 0, 0.5], [0, 0, 0, 0]], np.float32),
+        "rationale_valid": np.array([True, False]),
+    }
+    return batch | changes
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ((1, 3), 1, r"`rationale` \(=1.0\) in row 1, at \[3\] must be 0 on padding"),
+        (
+            (0, 0),
+            1,
+            r"`rationale` \(=1.0\) in row 0, at \[0\] must be 0 where `special`",
+        ),
+        ((0, 1), -1, r"`rationale` \(=-1.0\) in row 0, at \[1\] must be at least 0"),
+    ],
+)
+def test_marks_stand_on_tokens_of_the_text(place, value, message):
+    data.validate_batch(_text(), num_classes=2)
+    batch = _text()
+    batch["rationale"][place] = value
+    with pytest.raises(ValueError, match=message):
+        data.validate_batch(batch, num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"rationale": np.ones((2, 5))},
+            r"`rationale` .* must be one a token: \(2, 4\)",
+        ),
+        ({"special": np.ones((2, 5), bool)}, r"`special` .* must be one a token"),
+        ({"special": np.ones((2, 4))}, r"`special` \(float64\) must be bool"),
+        (
+            {"rationale_valid": np.ones(2)},
+            r"`rationale_valid` \(=1.0\) in row 1 must be ",
+        ),
+        (
+            {"rationale_valid": np.array([0, 2])},
+            r"`rationale_valid` \(=2\) in row 1 must",
+        ),
+        ({"rationale_valid": np.ones((2, 1))}, r"`rationale_valid` has shape \(2, 1\)"),
+        (
+            {"inputs": {"mask": np.ones((2, 4))}},
+            r"`inputs/mask` \(float64\) must be bool",
+        ),
+    ],
+)
+def test_what_stands_beside_tokens_is_checked(changes, message):
+    with pytest.raises(ValueError, match=message):
+        data.validate_batch(_text(**changes), num_classes=2)
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.int64, np.uint8])
 def test_the_validity_of_boxes_is_bool(kind):
     _refused(r"`boxes_valid` \(.*\) must be bool", boxes_valid=np.ones((2, 2), kind))

@@ -11,13 +11,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-import jax
 import numpy as np
 
-from xguide_jax.data import datasets, seeds
+from xguide_jax.data import datasets, seeds, trees
 
 Item = TypeVar("Item")
-# Of arrays, but for 'inputs', which may be a nest of them.
+# Of arrays, but for 'inputs', which may be a dict of them.
 HostBatch = dict[str, Any]
 
 # (rng, inputs, annotations of one example) -> both, changed together.
@@ -102,7 +101,7 @@ def make_batch(
       step: n >= 0.
 
     Returns:
-      'inputs' [B, ...] or nested as in the data set, 'labels' [B] or multi-hot [B, C],
+      'inputs' [B, ...] or a dict as in the data set, 'labels' [B] or multi-hot [B, C],
       and each annotation [B, ...], those that `augment` adds to every example included.
 
     Raises:
@@ -120,7 +119,7 @@ def make_batch(
         for row, index in enumerate(numbers.tolist()):
             rng = seeds.generator(seeds.Stream.AUGMENTATION, seed, step, index)
             example = {name: values[row] for name, values in annotations.items()}
-            one = jax.tree.map(operator.itemgetter(row), inputs)
+            one = trees.map_leaves(operator.itemgetter(row), inputs)
             examples.append(augment(rng, one, example))
         inputs, annotations = _stacked(examples, numbers)
     return {"inputs": inputs, "labels": rows.labels, **annotations}
@@ -131,14 +130,14 @@ def _stacked(
 ) -> tuple[Any, dict[str, np.ndarray]]:
     """NumPy says of examples that do not fit together neither which nor why."""
     rows = [{"inputs": inputs, **known} for inputs, known in examples]
-    shapes = [jax.tree.map(np.shape, row) for row in rows]
+    shapes = [trees.map_leaves(np.shape, row) for row in rows]
     for index, found in zip(indices.tolist(), shapes, strict=True):
         if found != shapes[0]:
             raise ValueError(
                 f"`augment` must make examples of one kind: example {index} has the "
                 f"shapes {found}, example {indices[0]} {shapes[0]}."
             )
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    stacked = trees.map_leaves(lambda *leaves: np.stack(leaves), *rows)
     return stacked.pop("inputs"), stacked
 
 

@@ -1,6 +1,6 @@
 """What a data set is here: arrays that share their first axis.
 
-`N` is the number of examples, that of the labels. Inputs are one array, or a nest of
+`N` is the number of examples, that of the labels. Inputs are one array, or a dict of
 them where a network takes several: {'tokens', 'mask', 'segments'}. Annotations stand
 beside the inputs under the names that guidance terms ask for: 'region' [N, H, W],
 'boxes' [N, boxes, 4] with 'boxes_valid', 'region_valid' [N], groups, token marks and
@@ -10,18 +10,17 @@ the like.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from xguide_jax.data import seeds
+from xguide_jax.data import seeds, trees
 
 
 class Dataset(NamedTuple):
     """Examples with labels and annotations, all indexed by their first axis.
 
     Attributes:
-      inputs: [N, ...], float32 for the image loaders of this package; or a pytree of
-        such arrays, a dict of text: {'tokens': int32 [N, T], 'mask': bool [N, T]}.
+      inputs: [N, ...], float32 for the image loaders of this package; or a dict
+        of such arrays, nested or not: {'tokens': int32 [N, T], 'mask': bool [N, T]}.
       labels: int32 [N], in 0 .. len(class_names) - 1; or, where an example may have
         several classes or none, multi-hot [N, len(class_names)] of 0 and 1.
       class_names: what the labels stand for.
@@ -50,7 +49,7 @@ def take(dataset: Dataset, indices: np.ndarray) -> Dataset:
     """
     indices = _checked_indices(np.asarray(indices), len(dataset.labels))
     return dataset._replace(
-        inputs=jax.tree.map(lambda leaf: leaf[indices], dataset.inputs),
+        inputs=trees.map_leaves(lambda leaf: leaf[indices], dataset.inputs),
         labels=dataset.labels[indices],
         annotations={k: v[indices] for k, v in dataset.annotations.items()},
     )

@@ -5,20 +5,20 @@ vanishes, a mask of 255 is 255 times a mask, and boxes as fractions cover no pix
 that nothing is guided and the loss is that of perfect guidance.
 """
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from xguide_jax.data import datasets
+from xguide_jax.data import datasets, trees
 from xguide_jax.data.images import shapes
 
 _FROM_LABELS = (
     "(a mask of 0 and 255, of class numbers or with void: `data.region_from_labels` "
     "reads it)"
 )
+
+_VALID = ("rationale_valid", "region_valid")
 
 
 def validate(dataset: datasets.Dataset) -> None:
@@ -39,19 +39,22 @@ def validate(dataset: datasets.Dataset) -> None:
 def validate_batch(batch: Mapping[str, Any], *, num_classes: int) -> None:
     """Checks one batch on the host, before a compiled step takes it as it is.
 
-    * 'inputs' [B, ...], an array or a nest of such, and every other float is finite.
+    * 'inputs' [B, ...], an array or a dict of such, and every other float is finite.
     * 'labels' are int [B] in 0 .. C - 1. Where an example may have several classes or
       none they are multi-hot, [B, C] of 0 and 1 in any dtype: two axes mean that,
       always. 'targets', int [B] in 0 .. C - 1, are the classes to explain.
     * 'region', 'strokes', 'irrelevant' and names that end so, as 'true_region', lie in
       [0, 1]; 'annotations' are -1, 0 and 1. On images [B, H, W, channels] they are [B,
       H, W], or coarse, [B, h, w] with H / h = W / w a whole number; on other inputs
-      they share the axes of these.
+      they share the axes of these. Of inputs that are several they fit one.
+    * A 'mask' among several inputs is bool, [B, T] of texts, False on padding.
+    * 'rationale' [B, T] is at least 0, and 0 where 'mask' is False or 'special', bool
+      [B, T], is True. Where 'rationale_valid' is True a token of the example has some.
     * 'boxes' [B, N, 4] are `(x0, y0, x1, y1)` in pixels with x0 <= x1 and y0 <= y1, and
       'boxes_valid', bool [B, N], says which count: those cover a pixel each, inside the
       image or outside. The others may hold anything, also in 'boxes_class', int [B, N]
       in 0 .. C - 1.
-    * 'region_valid' [B] is 0 or 1, and 'weight' [B] at least 0.
+    * 'region_valid' and 'rationale_valid' [B] are 0 or 1, and 'weight' [B] at least 0.
 
     Args:
       batch: as above, and anything else [B, ...].
@@ -64,7 +67,7 @@ def validate_batch(batch: Mapping[str, Any], *, num_classes: int) -> None:
     missing = sorted({"inputs", "labels"} - batch.keys())
     if missing:
         raise ValueError(f"a batch needs {missing}; it has {sorted(batch)}.")
-    inputs = _leaves(batch["inputs"])
+    inputs = trees.named_leaves("inputs", batch["inputs"])
     num_examples = len(next(iter(inputs.values()), np.zeros(0)))
     arrays = {k: np.asarray(v) for k, v in batch.items() if k != "inputs"}
     for name, array in {**inputs, **arrays}.items():
@@ -78,27 +81,20 @@ def validate_batch(batch: Mapping[str, Any], *, num_classes: int) -> None:
     _check_labels(arrays["labels"], num_classes)
     for name, array in arrays.items():
         if shapes.is_drawn(name):
-            if "inputs" in inputs:
-                _check_shape(name, array.shape, inputs["inputs"].shape)
+            _check_shape(name, array.shape, [leaf.shape for leaf in inputs.values()])
             _check_drawn(name, array)
     _check_boxes(arrays, num_classes)
     if "targets" in arrays:
         _check_whole("targets", arrays["targets"], (num_examples,))
         _refuse_outside("targets", arrays["targets"], num_classes)
-    for name in sorted({"region_valid", "weight"} & arrays.keys()):
+    for name in sorted({"weight", *_VALID} & arrays.keys()):
         if arrays[name].ndim != 1:
             raise ValueError(f"`{name}` has shape {arrays[name].shape}, not [B].")
-    if "region_valid" in arrays:
-        _check_two("region_valid", arrays["region_valid"])
+        if name in _VALID:
+            _check_two(name, arrays[name])
+    _check_tokens(arrays, inputs.get("inputs/mask"))
     if "weight" in arrays:
         _refuse(arrays["weight"] < 0, arrays["weight"], "weight", "be at least 0")
-
-
-def _leaves(inputs: Any) -> dict[str, np.ndarray]:
-    """{'inputs': array} of one array, {'inputs/tokens': ...} of a nest of them."""
-    named = jax.tree_util.tree_leaves_with_path({"inputs": inputs})
-    name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
-    return {name(path): np.asarray(leaf) for path, leaf in named}
 
 
 def _check_labels(labels: np.ndarray, num_classes: int) -> None:
@@ -141,20 +137,21 @@ def _check_drawn(name: str, array: np.ndarray) -> None:
         _refuse(outside, array, name, f"lie in [0, 1] {_FROM_LABELS}")
 
 
-def _check_shape(name: str, shape: tuple[int, ...], inputs: tuple[int, ...]) -> None:
-    if len(inputs) != 4:
-        if shape != inputs[: len(shape)]:
-            raise ValueError(
-                f"`{name}` of shape {shape} must share the first axes of `inputs` "
-                f"{inputs}."
-            )
+def _check_shape(
+    name: str, shape: tuple[int, ...], leaves: Sequence[tuple[int, ...]]
+) -> None:
+    if any(_fits(shape, leaf) for leaf in leaves):
         return
+    if len(leaves) > 1:
+        raise ValueError(
+            f"`{name}` of shape {shape} must fit one of the `inputs` {list(leaves)}."
+        )
+    (inputs,) = leaves
+    if len(inputs) != 4:
+        raise ValueError(
+            f"`{name}` of shape {shape} must share the first axes of `inputs` {inputs}."
+        )
     height, width = inputs[1:3]
-    if len(shape) == 3 and 0 not in shape:
-        cell = height // shape[1], width // shape[2]
-        whole = (cell[0] * shape[1], cell[1] * shape[2]) == (height, width)
-        if whole and cell[0] == cell[1]:
-            return
     guess = ""
     if shape[1:] == inputs[2:]:
         guess = ": the images look like [B, channels, H, W]"
@@ -165,6 +162,45 @@ def _check_shape(name: str, shape: tuple[int, ...], inputs: tuple[int, ...]) -> 
         f"{inputs}, or be coarse, of whole blocks of pixels with the same aspect"
         f"{guess}."
     )
+
+
+def _fits(shape: tuple[int, ...], leaf: tuple[int, ...]) -> bool:
+    """Whether a map of this shape is one of inputs of that shape, whole or coarse."""
+    if len(leaf) != 4:
+        return shape == leaf[: len(shape)]
+    if len(shape) != 3 or 0 in shape:
+        return False
+    height, width = leaf[1:3]
+    cell = height // shape[1], width // shape[2]
+    whole = (cell[0] * shape[1], cell[1] * shape[2]) == (height, width)
+    return whole and cell[0] == cell[1]
+
+
+def _check_tokens(arrays: Mapping[str, np.ndarray], mask: np.ndarray | None) -> None:
+    """'mask' of several inputs, and what stands beside it, a number a token."""
+    if mask is not None and mask.dtype != bool:
+        raise ValueError(f"`inputs/mask` ({mask.dtype}) must be bool.")
+    rationale, special = arrays.get("rationale"), arrays.get("special")
+    if special is not None and special.dtype != bool:
+        raise ValueError(f"`special` ({special.dtype}) must be bool.")
+    for name, array in (("rationale", rationale), ("special", special)):
+        if array is not None and mask is not None and array.shape != mask.shape:
+            raise ValueError(
+                f"`{name}` of shape {array.shape} must be one a token: {mask.shape}."
+            )
+    if rationale is None:
+        return
+    _refuse(rationale < 0, rationale, "rationale", "be at least 0")
+    if mask is not None:
+        _refuse((rationale > 0) & ~mask, rationale, "rationale", "be 0 on padding")
+    if special is not None:
+        _refuse(
+            (rationale > 0) & special, rationale, "rationale", "be 0 where `special`"
+        )
+    if "rationale_valid" in arrays:
+        valid = arrays["rationale_valid"]
+        unmarked = (valid != 0) & ~np.any(rationale > 0, axis=1)
+        _refuse(unmarked, valid, "rationale_valid", "be False, as no token is marked")
 
 
 def _check_boxes(arrays: Mapping[str, np.ndarray], num_classes: int) -> None:

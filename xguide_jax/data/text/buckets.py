@@ -8,10 +8,9 @@ import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 
-import jax
 import numpy as np
 
-from xguide_jax.data import batching, datasets, seeds
+from xguide_jax.data import batching, datasets, seeds, trees
 
 
 def bucketed_batches(
@@ -141,4 +140,4 @@ def _cut(batch: batching.HostBatch, length: int) -> batching.HostBatch:
     def cut(leaf: np.ndarray) -> np.ndarray:
         return leaf[:, :length] if leaf.shape[1:2] == (full,) else leaf
 
-    return jax.tree.map(cut, batch)
+    return trees.map_leaves(cut, batch)
