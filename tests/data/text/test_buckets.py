@@ -58,6 +58,14 @@ def test_the_order_of_batches_is_mixed_and_epochs_differ():
     assert first != second
 
 
+def test_an_epoch_puts_other_examples_together():
+    batch_at = data.bucketed_batches(
+        _dataset([1] * 12), buckets=(4, 8), batch_size=3, seed=0
+    )
+    together = [frozenset(batch_at(step)["row"].tolist()) for step in range(8)]
+    assert set(together[:4]) != set(together[4:])
+
+
 @hypothesis.given(
     lengths=st.lists(st.integers(1, 8), min_size=4, max_size=30),
     seed=st.integers(0, 2**32),
