@@ -240,6 +240,61 @@ def test_mass_per_word_is_averaged_over_the_ways_as_well():
     assert [mark for _, mark in _marked(dataset, tokens)] == [0.25] * 4 + [0.5]
 
 
+def _by_counting(example, tokens):
+    """The published way: offsets in the text without blanks, by counting characters."""
+
+    def words(text):
+        for mark in data.PUNCTUATION:
+            text = text.replace(mark, f" {mark} ")
+        return [word for word in text.lower().split(" ") if word]
+
+    said = set(words(example.explanations[0])) - data.STOP_WORDS - data.PUNCTUATION
+    spans, count = [], 0
+    for word in words(f"[CLS] {example.text} [SEP] {example.text_b} [SEP]"):
+        spans += [(count, count + len(word))] if word in said else []
+        count += len(word)
+    marks, count = [], 0
+    for token in tokens:
+        marks.append(float(any(start <= count < end for start, end in spans)))
+        count += len(token.removeprefix("##"))
+    return marks
+
+
+_WORDS = st.lists(
+    st.sampled_from(["the", "Dog", "embeddings", "isn't", "swims", ",", "c."]),
+    min_size=1,
+    max_size=8,
+).map(" ".join)
+
+
+@hypothesis.given(_WORDS, _WORDS, _WORDS)
+def test_of_known_words_the_marks_are_those_of_counting_characters(
+    text, text_b, explanation
+):
+    example = data.TextExample("x", text, 0, text_b, explanations=(explanation,))
+    dataset, _, tokens = _tokenise(
+        example,
+        tokenizer=_word_pieces(),
+        rationale=[data.explained_words],
+        max_length=80,
+    )
+    count = dataset.inputs["mask"].sum()
+    expected = _by_counting(example, tokens[0][:count])
+    assert dataset.annotations["rationale"][0, :count].tolist() == expected
+
+
+def test_counting_characters_is_off_behind_an_unknown_word():
+    example = data.TextExample("x", "zyzzyva b dog c", 0, "a", explanations=("dog",))
+    dataset, _, tokens = _tokenise(
+        example, tokenizer=_word_pieces(), rationale=[data.explained_words]
+    )
+    assert _marked(dataset, tokens) == [("dog", 1)]
+    # "[UNK]" has two characters less than the word: "dog" is sought where c stands.
+    counted = _by_counting(example, tokens[0])
+    found = [t for t, mark in zip(tokens[0], counted, strict=True) if mark]
+    assert found == ["c", "[SEP]"]
+
+
 def test_an_empty_text_is_left_out_and_counted():
     corpus = [
         _DOGS._replace(id="a", text=" \t"),
