@@ -3,6 +3,7 @@
 import collections
 import csv
 import gzip
+import itertools
 import json
 import os
 import pathlib
@@ -193,7 +194,7 @@ def test_agreed_spans_hold_what_so_many_marked_and_nothing_else(marked, at_least
     for i in range(14):
         votes = sum(any(a <= i < b for a, b in one) for one in marked)
         assert (i in inside) == (votes >= at_least)
-    assert all(end < start for (_, end), (start, _) in zip(spans, spans[1:]))
+    assert all(end < start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
 _STRUCTURED = {
