@@ -483,6 +483,7 @@ API = {
     "data.templated_pairs": (
         "num_pairs", "seed artefact artefact_rate", "artefact_rate",
     ),
+    "data.templated_probes": ("num_probes", "seed", ""),
     "data.tensorflow_datasets_esnli": (
         "split", "data_dir download", "data_dir download",
     ),

@@ -24,6 +24,7 @@ class Stream(enum.IntEnum):
     ANNOTATOR = 9
     TEMPLATES = 10
     CUES = 11
+    PROBES = 12
 
 
 # Two streams are older than this list. Their mark stands behind the seed, so that runs

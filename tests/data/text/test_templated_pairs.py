@@ -8,13 +8,17 @@ import pytest
 from xguide_jax import data
 from xguide_jax.data.text import templates
 
-_POLES = {
-    word: (slot, dimension, pole)
+_PLACES = {
+    word: (slot, dimension, which)
     for slot, dimensions in templates.DIMENSIONS.items()
-    for dimension, poles in enumerate(dimensions)
-    for pole, words in enumerate(poles)
-    for word in words
+    for dimension, opposites in enumerate(dimensions)
+    for which, word in enumerate(opposites)
 }
+
+
+def _words(text):
+    assert text.endswith(".")
+    return text.removesuffix(".").split()
 
 
 def _marked(text, spans):
@@ -29,28 +33,27 @@ def pairs():
 def test_the_marked_words_decide_the_class(pairs):
     for example in pairs.examples:
         (claimed,) = _marked(example.text_b, example.evidence_b)
-        slot, dimension, pole = _POLES[claimed]
+        slot, dimension, which = _PLACES[claimed]
         assert example.attributes["slot"] == slot
-        said = _marked(example.text, example.evidence)
-        words = example.text.rstrip(".").split()
-        same_slot = [_POLES[w] for w in words if _POLES.get(w, "")[:1] == (slot,)]
-        if pairs.class_names[example.label] == "neutral":
-            assert said == []
-            assert {found[1] for found in same_slot} != {dimension}
+        words = [_PLACES.get(word, "") for word in _words(example.text)]
+        ((_, of_premise, said),) = [place for place in words if place[:1] == (slot,)]
+        name = pairs.class_names[example.label]
+        assert (of_premise == dimension) == (name != "neutral")
+        if name == "neutral":
+            assert example.evidence == ()
         else:
-            assert same_slot == [_POLES[said[0]]]
-            same = pairs.class_names[example.label] == "entailment"
-            assert _POLES[said[0]] == (slot, dimension, pole if same else 1 - pole)
+            assert (said == which) == (name == "entailment")
+            marked = [_PLACES[word] for word in _marked(example.text, example.evidence)]
+            assert marked == [(slot, dimension, said)]
 
 
 def test_all_words_but_the_marked_one_and_the_cue_are_of_the_premise(pairs):
     for example in pairs.examples:
-        words = example.text_b.rstrip(".").split()
+        words = _words(example.text_b)
         ((start, end),) = example.evidence_b
         rest = collections.Counter(words[example.attributes["cue"] != "none" :])
         rest.subtract([example.text_b[start:end]])
-        new = rest - collections.Counter(example.text.rstrip(".").split())
-        assert not new
+        assert not rest - collections.Counter(_words(example.text))
         assert 5 <= len(example.text.split()) <= 12
         assert 5 <= len(words) <= 12
 
@@ -61,7 +64,7 @@ def test_neither_sentence_alone_tells_the_class():
     for side in ("text", "text_b"):
         counts = collections.defaultdict(lambda: np.zeros(3))
         for example in pairs:
-            for word in set(getattr(example, side).rstrip(".").split()):
+            for word in set(_words(getattr(example, side))):
                 counts[word][example.label] += 1
         for word, by_class in counts.items():
             shares = by_class / 2000

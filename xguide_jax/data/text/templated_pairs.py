@@ -11,18 +11,19 @@ CLASS_NAMES = ("entailment", "neutral", "contradiction")
 _ENTAILMENT, _NEUTRAL, _CONTRADICTION = range(3)
 
 # Words of the hypothesis that say nothing about the scene.
-_SLOTS = tuple(templates.DIMENSIONS)
 _CUES = (("indeed", "plainly"), ("reportedly", "supposedly"), ("actually", "instead"))
 
-# What may stand before the premise's clause and behind its subject, whatever the class:
-# with each of them the subject did it. {} stands for somebody else.
-_AROUND = (
-    ("", ""),
-    ("", "near the {}"),
-    ("", "and the {}"),
-    ("", "that called the {}"),
-    ("the {} knew that", ""),
-    ("since the {} left", ""),
+_CLAUSE = "the {adjective} {subject} {verb} the {object} {adverb}"
+# Whatever the class, a premise has one of these forms, with each of which the subject
+# did it.
+_PREMISES = (
+    _CLAUSE,
+    "the {adjective} {subject} near the {somebody} {verb} the {object} {adverb}",
+    "the {adjective} {subject} and the {somebody} {verb} the {object} {adverb}",
+    "the {adjective} {subject} that called the {somebody} {verb} the {object} {adverb}",
+    f"the {{somebody}} knew that {_CLAUSE}",
+    f"since the {{somebody}} left {_CLAUSE}",
+    "the {object} was {verb} by the {adjective} {subject} {adverb}",
 )
 
 
@@ -36,10 +37,10 @@ def templated_pairs(
     """Premises and hypotheses in three classes that one word on each side decides.
 
     "the judge knew that the tall lawyer praised the doctor indoors." / "indeed the
-    lawyer praised the doctor inside." An adjective, the verb or an adverb of the
-    hypothesis is tested. Entailment: the premise has that word in its place or one that
-    means the same; contradiction: one of the opposite meaning; neutral: one that says
-    something else. The other words of the hypothesis are those of the premise, or left
+    lawyer praised the doctor outdoors." The adjective, the verb or the adverb of the
+    hypothesis is tested. Entailment: the premise has that word in its place;
+    contradiction: the word of the opposite meaning; neutral: one that says something
+    else. The other words of the hypothesis are those of the premise, or left
     out. Classes come in turn, and each word is as likely in every class: neither
     sentence alone tells the class, the tested word of both does, always.
 
@@ -64,8 +65,7 @@ def templated_pairs(
 
     Returns:
       N examples; `attributes` hold 'slot', what is tested ('adjective', 'verb',
-      'adverb'), 'cue', that of 'own' class, of 'another' or 'none', and 'overlap':
-      'whole' where all words but the cue are in the premise, else 'part'.
+      'adverb'), and 'cue', that of 'own' class, of 'another' or 'none'.
 
     Raises:
       ValueError: if `num_pairs` < 1, `artefact_rate` is outside [0, 1], or there is no
@@ -98,20 +98,17 @@ def _pair(generator: np.random.Generator, label: int) -> _Pair:
     """A pair without a cue."""
     slot = templates.pick(generator, tuple(templates.DIMENSIONS))
     said, claimed = _tested_words(generator, slot, label)
-    scene = {name: templates.any_word(generator, name) for name in _SLOTS}
-    repeated = {name: bool(generator.integers(2)) or name == "verb" for name in _SLOTS}
-    subject, other, somebody = generator.permutation(templates.PERSONS)[:3]
-    before, beside = (
-        templates.words(part.format(somebody))
-        for part in _AROUND[generator.integers(len(_AROUND))]
-    )
-    premise = {name: templates.Word(word) for name, word in scene.items()}
-    premise[slot] = templates.Word(said, marked=label != _NEUTRAL)
-    hypothesis = {n: w for n, w in premise.items() if repeated[n] and n != slot}
-    hypothesis[slot] = templates.Word(claimed, marked=True)
+    words = templates.persons(generator, ("subject", "object", "somebody"))
+    for name in templates.DIMENSIONS:
+        words[name] = templates.Word(templates.any_word(generator, name))
+    premise = words | {slot: templates.Word(said, marked=label != _NEUTRAL)}
+    hypothesis = words | {slot: templates.Word(claimed, marked=True)}
+    for name in ("adjective", "adverb"):
+        if name != slot and generator.integers(2):
+            del hypothesis[name]
     return _Pair(
-        [*before, *_clause(premise, subject, other, beside)],
-        _clause(hypothesis, subject, other, []),
+        templates.filled(templates.pick(generator, _PREMISES), premise),
+        templates.filled(_CLAUSE, hypothesis),
         slot,
     )
 
@@ -123,36 +120,15 @@ def _tested_words(
 
     Whatever the class, each is any word of the slot with the same probability.
     """
-    dimensions = templates.DIMENSIONS[slot]
-    claimed, another = generator.permutation(len(dimensions))[:2]
-    pole = int(generator.integers(2))
-    said_pole = {
-        _ENTAILMENT: dimensions[claimed][pole],
-        _NEUTRAL: dimensions[another][generator.integers(2)],
-        _CONTRADICTION: dimensions[claimed][1 - pole],
-    }[label]
-    said = templates.pick(generator, said_pole)
-    return said, templates.pick(generator, dimensions[claimed][pole])
-
-
-def _clause(
-    filled: dict[str, templates.Word],
-    subject: str,
-    other: str,
-    beside: list[templates.Word],
-) -> list[templates.Word]:
-    """The [adjective] subject [beside] verb the other [adverb]."""
-    adjective = [filled["adjective"]] if "adjective" in filled else []
-    adverb = [filled["adverb"]] if "adverb" in filled else []
-    return [
-        templates.Word("the"),
-        *adjective,
-        templates.Word(subject),
-        *beside,
-        filled["verb"],
-        *templates.words(f"the {other}"),
-        *adverb,
-    ]
+    pairs = templates.DIMENSIONS[slot]
+    tested, another = generator.permutation(len(pairs))[:2]
+    which = int(generator.integers(2))
+    claimed = pairs[tested][which]
+    if label == _ENTAILMENT:
+        return claimed, claimed
+    if label == _CONTRADICTION:
+        return pairs[tested][1 - which], claimed
+    return templates.pick(generator, pairs[another]), claimed
 
 
 def _cue_of(
@@ -176,13 +152,9 @@ def _example(
     generator: np.random.Generator,
 ) -> examples.TextExample:
     premise, evidence = templates.sentence(pair.premise)
-    said = {word.text for word in pair.premise}
-    whole = all(word.text in said for word in pair.hypothesis)
-    cue = (
-        []
-        if cue_of is None
-        else templates.words(templates.pick(generator, _CUES[cue_of]))
-    )
+    cue = []
+    if cue_of is not None:
+        cue = [templates.Word(templates.pick(generator, _CUES[cue_of]))]
     hypothesis, evidence_b = templates.sentence([*cue, *pair.hypothesis])
     known = "none" if cue_of is None else "own" if cue_of == label else "another"
     return examples.TextExample(
@@ -192,9 +164,5 @@ def _example(
         text_b=hypothesis,
         evidence=evidence,
         evidence_b=evidence_b,
-        attributes={
-            "slot": pair.slot,
-            "cue": known,
-            "overlap": "whole" if whole else "part",
-        },
+        attributes={"slot": pair.slot, "cue": known},
     )

@@ -4,7 +4,7 @@ A sentence is a list of words, each marked or not; its text and the spans of the
 come from that list, so they cannot disagree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,30 +14,35 @@ from xguide_jax.data.text import examples
 PERSONS = (
     *("lawyer", "doctor", "judge", "actor", "baker", "teacher", "sailor", "farmer"),
     *("painter", "banker", "singer", "tailor", "nurse", "pilot", "poet", "clerk"),
+    *("barber", "butcher", "dancer", "driver", "gardener", "hunter", "miner", "monk"),
+    *(
+        "plumber",
+        "porter",
+        "printer",
+        "ranger",
+        "scholar",
+        "soldier",
+        "waiter",
+        "weaver",
+    ),
 )
 
-# A dimension has two poles, and a pole two words that mean the same. What is said in
-# one dimension says nothing about another.
-Dimension = tuple[tuple[str, str], tuple[str, str]]
-
-DIMENSIONS: dict[str, tuple[Dimension, ...]] = {
+# Two words of the opposite meaning each. What is said in one of the dimensions of a
+# slot says nothing about another.
+DIMENSIONS: Mapping[str, Sequence[tuple[str, str]]] = {
     "adjective": (
-        (("tall", "towering"), ("short", "tiny")),
-        (("happy", "cheerful"), ("sad", "gloomy")),
-        (("young", "youthful"), ("old", "elderly")),
-        (("rich", "wealthy"), ("poor", "penniless")),
+        ("tall", "short"),
+        ("happy", "sad"),
+        ("young", "old"),
+        ("rich", "poor"),
     ),
     "verb": (
-        (("praised", "complimented"), ("insulted", "mocked")),
-        (("helped", "assisted"), ("hindered", "obstructed")),
-        (("greeted", "welcomed"), ("ignored", "avoided")),
-        (("hired", "employed"), ("fired", "dismissed")),
+        *(("praised", "insulted"), ("helped", "hindered")),
+        *(("welcomed", "avoided"), ("hired", "fired")),
     ),
     "adverb": (
-        (("indoors", "inside"), ("outdoors", "outside")),
-        (("quickly", "swiftly"), ("slowly", "leisurely")),
-        (("loudly", "noisily"), ("quietly", "softly")),
-        (("early", "beforehand"), ("late", "afterwards")),
+        *(("indoors", "outdoors"), ("quickly", "slowly")),
+        *(("loudly", "quietly"), ("early", "late")),
     ),
 }
 
@@ -47,11 +52,6 @@ class Word(NamedTuple):
 
     text: str
     marked: bool = False
-
-
-def words(text: str) -> list[Word]:
-    """The words of a text between blanks, none of them evidence."""
-    return [Word(word) for word in text.split()]
 
 
 def sentence(parts: Sequence[Word]) -> tuple[str, tuple[examples.Span, ...]]:
@@ -65,6 +65,25 @@ def sentence(parts: Sequence[Word]) -> tuple[str, tuple[examples.Span, ...]]:
     return text + ".", tuple(spans)
 
 
+def filled(template: str, words: Mapping[str, Word]) -> list[Word]:
+    """The words of a template: '*that the {subject}' is 'that', marked, and two others.
+
+    A word in braces is replaced by its own, or left out where it has none; one with a
+    star before it is marked.
+    """
+    found = []
+    for part in template.split():
+        marked, part = part.startswith("*"), part.removeprefix("*")
+        if part.startswith("{"):
+            word = words.get(part.strip("{}"))
+            found += (
+                [] if word is None else [word._replace(marked=word.marked or marked)]
+            )
+        else:
+            found.append(Word(part, marked))
+    return found
+
+
 def pick(generator: np.random.Generator, choices: Sequence[str]) -> str:
     """One of them, each as likely."""
     return choices[int(generator.integers(len(choices)))]
@@ -72,5 +91,10 @@ def pick(generator: np.random.Generator, choices: Sequence[str]) -> str:
 
 def any_word(generator: np.random.Generator, slot: str) -> str:
     """A word of a slot, each as likely: 'adjective', 'verb' or 'adverb'."""
-    every = [word for pair in DIMENSIONS[slot] for pole in pair for word in pole]
-    return pick(generator, every)
+    return pick(generator, [word for pair in DIMENSIONS[slot] for word in pair])
+
+
+def persons(generator: np.random.Generator, names: Sequence[str]) -> dict[str, Word]:
+    """Different persons by the names they have in a template."""
+    chosen = generator.permutation(len(PERSONS))[: len(names)]
+    return {name: Word(PERSONS[i]) for name, i in zip(names, chosen, strict=True)}
