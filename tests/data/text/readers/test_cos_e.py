@@ -102,3 +102,7 @@ def test_an_id_that_is_there_twice_is_refused(tmp_path):
     paths = _write(tmp_path, [_question("1"), _question("1")], [])
     with pytest.raises(ValueError, match=r"line 2: the id '1' is that of questions"):
         data.read_cos_e(*paths)
+    twice = [_explanation("1", "dogs"), _explanation("1", "bark")]
+    paths = _write(tmp_path, [_question("1")], twice)
+    with pytest.raises(ValueError, match=r"explanations.jsonl, line 2: 'id' .='1'. is"):
+        data.read_cos_e(*paths)

@@ -86,6 +86,11 @@ def test_documents_may_lie_in_one_file(folder):
     (example,) = _read(folder, _row("1", [_piece("c", 2, 4)])).examples
     assert example.text_b == "k l . m n ."
     assert _marked(example) == [".", "m"]
+    (folder / "docs.jsonl").write_text((json.dumps(lines[0]) + "\n") * 2)
+    with pytest.raises(
+        ValueError, match=r"docs.jsonl, line 2: 'docid' .='c'. is there"
+    ):
+        _read(folder, _row("1", docids=["c"]))
 
 
 def test_rows_without_a_document_are_skipped_and_counted(folder):

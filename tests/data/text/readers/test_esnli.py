@@ -272,7 +272,9 @@ def test_a_line_that_does_not_fit_is_named(tmp_path, changes, message):
         data.read_structured_esnli(path)
 
 
-@pytest.mark.parametrize("line", ["{", "[1]", '{"id": "1"}', '"a"', "\udcff"])
+@pytest.mark.parametrize(
+    "line", ["{", "[1]", '{"id": "\\ud800"}', '{"id": "1"}', '"a"', "\udcff"]
+)
 def test_a_line_that_is_no_such_object_is_named(tmp_path, line):
     path = tmp_path / "a.jsonl"
     text = json.dumps(_STRUCTURED) + "\n\n" + line + "\n"

@@ -1,6 +1,7 @@
 """CoS-E: questions with three answers, and what in the question people marked."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from xguide_jax.data.text import examples
@@ -43,10 +44,8 @@ def read_cos_e(questions: rows.Path, explanations: rows.Path) -> examples.Corpus
     Source: Rajani et al., "Explain Yourself! Leveraging Language Models for Commonsense
       Reasoning", ACL 2019; Talmor et al., "CommonsenseQA", NAACL 2019.
     """
-    known = {
-        row["id"]: row["explanation"]
-        for _, row in rows.json_rows(explanations, {"id": str, "explanation": dict})
-    }
+    kinds = {"id": str, "explanation": dict}
+    known = rows.indexed(rows.json_rows(explanations, kinds), "id")
     lines = rows.json_rows(questions, {"id": str, "question": dict})
     return rows.gather(
         ((place, _example(place, row, known)) for place, row in lines), CLASS_NAMES
@@ -54,7 +53,7 @@ def read_cos_e(questions: rows.Path, explanations: rows.Path) -> examples.Corpus
 
 
 def _example(
-    place: str, row: dict[str, Any], known: dict[str, dict[str, str]]
+    place: str, row: dict[str, Any], known: Mapping[str, Mapping[str, Any]]
 ) -> examples.TextExample | rows.Skipped:
     try:
         stem = row["question"]["stem"].strip()
@@ -70,7 +69,7 @@ def _example(
         return rows.Skipped("other than three answers")
     if not stem:
         return rows.EMPTY
-    explanation = known.get(row["id"], {})
+    explanation = known.get(row["id"], {}).get("explanation", {})
     spans, how = _found(stem, str(explanation.get("selected", "")))
     written = str(explanation.get("open-ended", "")).strip()
     return examples.TextExample(

@@ -55,13 +55,10 @@ def read_eraser(
       not counted when they are empty, as in `docs`.
     """
     folder = pathlib.Path(directory)
-    listed = {}
+    listed: Mapping[str, Mapping[str, Any]] = {}
     if (folder / "docs.jsonl").exists():
         keys = {"docid": str, "document": str}
-        listed = {
-            row["docid"]: row["document"]
-            for _, row in rows.json_rows(folder / "docs.jsonl", keys)
-        }
+        listed = rows.indexed(rows.json_rows(folder / "docs.jsonl", keys), "docid")
     documents: dict[str, _Document] = {}
     keys_of_line = {
         **{"annotation_id": str, "query": str, "classification": str},
@@ -101,10 +98,10 @@ def _as_list(group: Any) -> list[Any]:
 
 
 def _document(
-    place: str, folder: pathlib.Path, listed: Mapping[str, str], name: str
+    place: str, folder: pathlib.Path, listed: Mapping[str, Mapping[str, Any]], name: str
 ) -> _Document:
     if name in listed:
-        text = listed[name]
+        text = listed[name]["document"]
     else:
         path = folder / "docs" / name
         if not path.resolve().is_relative_to((folder / "docs").resolve()):

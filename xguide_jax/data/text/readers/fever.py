@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from xguide_jax.data.text import examples
@@ -48,12 +49,12 @@ def read_fever(
       Rationalized NLP Models", ACL 2020.
     """
     folder = pathlib.Path(directory)
-    documents = {
-        row["docid"]: row["sentences"]
-        for _, row in rows.json_rows(
+    documents = rows.indexed(
+        rows.json_rows(
             folder / f"fever_{split}_docs.jsonl.gz", {"docid": str, "sentences": list}
-        )
-    }
+        ),
+        "docid",
+    )
     keys = {
         **{"id": str, "claim": str, "label": str, "docid": str},
         **{"evidence_sentences": list, "negation": bool},
@@ -68,12 +69,12 @@ def read_fever(
 def _example(
     place: str,
     row: dict[str, Any],
-    documents: dict[str, list[str]],
+    documents: Mapping[str, Mapping[str, Any]],
     select: sentences.SelectFn | None,
 ) -> examples.TextExample | rows.Skipped:
-    document = documents.get(row["docid"])
-    if document is None:
+    if row["docid"] not in documents:
         raise ValueError(f"{place}: there is no document 'docid' (={row['docid']!r}).")
+    document = documents[row["docid"]]["sentences"]
     marked = row["evidence_sentences"]
     if not set(marked) <= set(range(len(document))):
         raise ValueError(

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -76,6 +77,9 @@ def json_rows(
         place = f"{pathlib.Path(path).name}, line {number}"
         try:
             row = json.loads(line.decode("utf-8-sig"))
+            if b"\\ud" in line.lower():
+                # Half of a surrogate pair is a string that no tokenizer takes.
+                json.dumps(row, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             malformed(f"{place} must be a json object ({error}).")
             continue
@@ -138,6 +142,22 @@ def table_rows(
             raise ValueError(f"{name}, line {line} must be csv ({error}).") from error
 
 
+def indexed(
+    rows: Iterable[tuple[str, dict[str, Any]]], key: str
+) -> dict[str, dict[str, Any]]:
+    """Rows by a key.
+
+    Raises:
+      ValueError: if two have one, naming the second.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for place, row in rows:
+        if row[key] in found:
+            raise ValueError(f"{place}: {key!r} (={row[key]!r}) is there twice.")
+        found[row[key]] = row
+    return found
+
+
 def label_of(name: str, class_names: Sequence[str], place: str, *, column: str) -> int:
     """The index of a class.
 
@@ -173,7 +193,7 @@ def _bytes(path: Path) -> bytes:
         try:
             with gzip.open(path) as file:
                 return file.read()
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{path} must be packed with gzip ({error}).") from error
     return pathlib.Path(path).read_bytes()
 
