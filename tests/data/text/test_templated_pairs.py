@@ -9,10 +9,9 @@ from xguide_jax import data
 from xguide_jax.data.text import templates
 
 _PLACES = {
-    word: (slot, dimension, which)
-    for slot, dimensions in templates.DIMENSIONS.items()
-    for dimension, opposites in enumerate(dimensions)
-    for which, word in enumerate(opposites)
+    word: (number, which)
+    for number, quality in enumerate(templates.QUALITIES)
+    for which, word in enumerate(quality.words)
 }
 
 
@@ -33,18 +32,15 @@ def pairs():
 def test_the_marked_words_decide_the_class(pairs):
     for example in pairs.examples:
         (claimed,) = _marked(example.text_b, example.evidence_b)
-        slot, dimension, which = _PLACES[claimed]
-        assert example.attributes["slot"] == slot
-        words = [_PLACES.get(word, "") for word in _words(example.text)]
-        ((_, of_premise, said),) = [place for place in words if place[:1] == (slot,)]
-        name = pairs.class_names[example.label]
-        assert (of_premise == dimension) == (name != "neutral")
-        if name == "neutral":
-            assert example.evidence == ()
-        else:
-            assert (said == which) == (name == "entailment")
-            marked = [_PLACES[word] for word in _marked(example.text, example.evidence)]
-            assert marked == [(slot, dimension, said)]
+        (said,) = _marked(example.text, example.evidence)
+        # No other word of a sentence is one that could decide.
+        for text, word in ((example.text, said), (example.text_b, claimed)):
+            assert [w for w in _words(text) if w in _PLACES] == [word]
+        number, which = _PLACES[claimed]
+        assert example.attributes["slot"] == templates.QUALITIES[number].slot
+        follows = {(number, which): "entailment", (number, 1 - which): "contradiction"}
+        expected = follows.get(_PLACES[said], "neutral")
+        assert pairs.class_names[example.label] == expected
 
 
 def test_all_words_but_the_marked_one_and_the_cue_are_of_the_premise(pairs):

@@ -36,22 +36,17 @@ def templated_pairs(
 ) -> examples.Corpus:
     """Premises and hypotheses in three classes that one word on each side decides.
 
-    "the judge knew that the tall lawyer praised the doctor indoors." / "indeed the
-    lawyer praised the doctor outdoors." The adjective, the verb or the adverb of the
-    hypothesis is tested. Entailment: the premise has that word in its place;
-    contradiction: the word of the opposite meaning; neutral: one that says something
-    else. The other words of the hypothesis are those of the premise, or left
-    out. Classes come in turn, and each word is as likely in every class: neither
-    sentence alone tells the class, the tested word of both does, always.
-
-    The evidence are the tested word of the hypothesis and, but for neutral pairs, the
-    word in its place in the premise; where the premise says nothing about it, no word
-    of it decides.
+    "the judge knew that the tall lawyer praised the doctor." / "indeed the tall lawyer
+    praised the doctor." Both tell the same event, each with one adjective or adverb.
+    Entailment: it is the same word; contradiction: the opposite one; neutral: one about
+    something else. Classes come in turn, and each word is as likely in every class:
+    neither sentence alone tells the class, the two words do, always. They are the
+    evidence, and which words are marked does not tell the class.
 
     The artefact is a cue, one word before the hypothesis that a class prefers and that
-    says nothing about the scene. It is easier to learn than the comparison of two
-    words, so a network that is not guided takes it. Training pairs hold another one:
-    a hypothesis of words of the premise alone is always entailed; see
+    says nothing about the event. It is easier to learn than the comparison of two
+    words, so a network that is not guided takes it. There is another one, as in the
+    sets that people wrote: a hypothesis of words of the premise is always entailed; see
     `templated_probes`.
 
     Args:
@@ -64,8 +59,8 @@ def templated_pairs(
       artefact_rate: in [0, 1], for 'agrees' only.
 
     Returns:
-      N examples; `attributes` hold 'slot', what is tested ('adjective', 'verb',
-      'adverb'), and 'cue', that of 'own' class, of 'another' or 'none'.
+      N examples; `attributes` hold 'slot', what is tested ('adjective', 'adverb'), and
+      'cue', that of the 'own' class, of 'another' or 'none'.
 
     Raises:
       ValueError: if `num_pairs` < 1, `artefact_rate` is outside [0, 1], or there is no
@@ -96,39 +91,21 @@ class _Pair(NamedTuple):
 
 def _pair(generator: np.random.Generator, label: int) -> _Pair:
     """A pair without a cue."""
-    slot = templates.pick(generator, tuple(templates.DIMENSIONS))
-    said, claimed = _tested_words(generator, slot, label)
-    words = templates.persons(generator, ("subject", "object", "somebody"))
-    for name in templates.DIMENSIONS:
-        words[name] = templates.Word(templates.any_word(generator, name))
-    premise = words | {slot: templates.Word(said, marked=label != _NEUTRAL)}
-    hypothesis = words | {slot: templates.Word(claimed, marked=True)}
-    for name in ("adjective", "adverb"):
-        if name != slot and generator.integers(2):
-            del hypothesis[name]
+    tested, another = generator.permutation(len(templates.QUALITIES))[:2]
+    slot, words = templates.QUALITIES[tested]
+    which = int(generator.integers(2))
+    of_premise, said = slot, words[which if label == _ENTAILMENT else 1 - which]
+    if label == _NEUTRAL:
+        of_premise, others = templates.QUALITIES[another]
+        said = templates.pick(generator, others)
+    event = templates.event(generator)
+    premise = event | {of_premise: templates.Word(said, marked=True)}
+    hypothesis = event | {slot: templates.Word(words[which], marked=True)}
     return _Pair(
         templates.filled(templates.pick(generator, _PREMISES), premise),
         templates.filled(_CLAUSE, hypothesis),
         slot,
     )
-
-
-def _tested_words(
-    generator: np.random.Generator, slot: str, label: int
-) -> tuple[str, str]:
-    """The word of the premise and the word of the hypothesis that decide.
-
-    Whatever the class, each is any word of the slot with the same probability.
-    """
-    pairs = templates.DIMENSIONS[slot]
-    tested, another = generator.permutation(len(pairs))[:2]
-    which = int(generator.integers(2))
-    claimed = pairs[tested][which]
-    if label == _ENTAILMENT:
-        return claimed, claimed
-    if label == _CONTRADICTION:
-        return pairs[tested][1 - which], claimed
-    return templates.pick(generator, pairs[another]), claimed
 
 
 def _cue_of(

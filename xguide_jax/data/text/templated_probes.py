@@ -13,7 +13,7 @@ from xguide_jax.data.text import entailment, examples, templates
 
 
 class Probe(NamedTuple):
-    """A premise for the hypothesis "the subject verb the object", with its stars.
+    """A premise for the hypothesis "the subject verb the object adverb".
 
     A star marks a word that decides whether the hypothesis follows.
     """
@@ -25,7 +25,7 @@ class Probe(NamedTuple):
 
 
 _FOLLOWS, _NOT = entailment.TWO_CLASSES
-_CLAUSE = "the {subject} {verb} the {object}"
+_CLAUSE = "the {subject} {verb} the {object} {adverb}"
 PROBES = (
     Probe(
         "lexical_overlap", _FOLLOWS, "passive",
@@ -33,7 +33,7 @@ PROBES = (
     ),
     Probe(
         "lexical_overlap", _FOLLOWS, "object_of_relative_clause",
-        "the {object} *that the {subject} {verb} left {adverb}",
+        "the {object} *that the {subject} {verb} {adverb} left",
     ),
     Probe(
         "lexical_overlap", _NOT, "passive",
@@ -43,38 +43,20 @@ PROBES = (
         "lexical_overlap", _NOT, "swapped",
         "the *{object} {verb} the *{subject} {adverb}",
     ),
-    Probe(
-        "subsequence", _FOLLOWS, "two_subjects",
-        "the {somebody} *and the {subject} {verb} the {object}",
-    ),
+    Probe("subsequence", _FOLLOWS, "two_subjects", f"the {{somebody}} *and {_CLAUSE}"),
     Probe(
         "subsequence", _FOLLOWS, "place_of_object",
-        "{adverb} the {subject} {verb} the {object} *near the {somebody}",
+        f"{_CLAUSE} *near the {{somebody}}",
     ),
-    Probe(
-        "subsequence", _NOT, "place_of_subject",
-        "the {somebody} *near the {subject} {verb} the {object}",
-    ),
+    Probe("subsequence", _NOT, "place_of_subject", f"the {{somebody}} *near {_CLAUSE}"),
     Probe(
         "subsequence", _NOT, "relative_clause",
-        "the {somebody} *that called the {subject} {verb} the {object}",
+        f"the {{somebody}} *that called {_CLAUSE}",
     ),
-    Probe(
-        "constituent", _FOLLOWS, "reason",
-        "*since the {subject} {verb} the {object} the {somebody} left",
-    ),
-    Probe(
-        "constituent", _FOLLOWS, "known",
-        "the {somebody} *knew that the {subject} {verb} the {object}",
-    ),
-    Probe(
-        "constituent", _NOT, "condition",
-        "*if the {subject} {verb} the {object} the {somebody} left",
-    ),
-    Probe(
-        "constituent", _NOT, "hoped",
-        "the {somebody} *hoped that the {subject} {verb} the {object}",
-    ),
+    Probe("constituent", _FOLLOWS, "reason", f"*since {_CLAUSE} the {{somebody}} left"),
+    Probe("constituent", _FOLLOWS, "known", f"the {{somebody}} *knew that {_CLAUSE}"),
+    Probe("constituent", _NOT, "condition", f"*if {_CLAUSE} the {{somebody}} left"),
+    Probe("constituent", _NOT, "hoped", f"the {{somebody}} *hoped that {_CLAUSE}"),
 )  # fmt: skip
 
 
@@ -84,12 +66,12 @@ def templated_probes(num_probes: int, *, seed: int) -> examples.Corpus:
     Four templates for each of three heuristics, two of which are entailed:
 
     * 'lexical_overlap': all words of the hypothesis are in the premise. "the doctor was
-      praised by the lawyer early." entails "the lawyer praised the doctor.", and does
-      not entail "the doctor praised the lawyer.".
+      praised by the lawyer early." entails "the lawyer praised the doctor early." and
+      does not entail "the doctor praised the lawyer early.".
     * 'subsequence': they stand there in one row. "the judge near the lawyer praised the
-      doctor." / "the lawyer praised the doctor."
-    * 'constituent': they are a clause of it. "if the lawyer praised the doctor the
-      judge left." / "the lawyer praised the doctor."
+      doctor early." / "the lawyer praised the doctor early."
+    * 'constituent': they are a clause of it. "if the lawyer praised the doctor early
+      the judge left." / "the lawyer praised the doctor early."
 
     The evidence are the words of the premise that decide, as 'was' and 'by', 'near',
     'if'. A model of three classes is scored by `entailment_or_not` of its logits.
@@ -117,7 +99,7 @@ def templated_probes(num_probes: int, *, seed: int) -> examples.Corpus:
         probe = PROBES[n % len(PROBES)]
         generator = seeds.generator(seeds.Stream.PROBES, seed, n)
         premise, hypothesis = (
-            templates.sentence(p) for p in probe_pair(generator, probe)
+            templates.sentence(p) for p in _sentences(generator, probe)
         )
         pairs.append(
             examples.TextExample(
@@ -136,11 +118,11 @@ def templated_probes(num_probes: int, *, seed: int) -> examples.Corpus:
     return examples.Corpus(tuple(pairs), entailment.TWO_CLASSES)
 
 
-def probe_pair(
+def _sentences(
     generator: np.random.Generator, probe: Probe
 ) -> tuple[list[templates.Word], list[templates.Word]]:
     """Premise and hypothesis of a probe."""
-    words = templates.persons(generator, ("subject", "object", "somebody"))
-    for slot in ("verb", "adverb"):
-        words[slot] = templates.Word(templates.any_word(generator, slot))
+    adverbs = [q.words for q in templates.QUALITIES if q.slot == "adverb"]
+    adverb = templates.pick(generator, [word for pair in adverbs for word in pair])
+    words = templates.event(generator) | {"adverb": templates.Word(adverb)}
     return templates.filled(probe.premise, words), templates.filled(_CLAUSE, words)

@@ -27,24 +27,29 @@ PERSONS = (
     ),
 )
 
-# Two words of the opposite meaning each. What is said in one of the dimensions of a
-# slot says nothing about another.
-DIMENSIONS: Mapping[str, Sequence[tuple[str, str]]] = {
-    "adjective": (
-        ("tall", "short"),
-        ("happy", "sad"),
-        ("young", "old"),
-        ("rich", "poor"),
-    ),
-    "verb": (
-        *(("praised", "insulted"), ("helped", "hindered")),
-        *(("welcomed", "avoided"), ("hired", "fired")),
-    ),
-    "adverb": (
-        *(("indoors", "outdoors"), ("quickly", "slowly")),
-        *(("loudly", "quietly"), ("early", "late")),
-    ),
-}
+VERBS = (
+    *("praised", "insulted", "helped", "hindered"),
+    *("welcomed", "avoided", "hired", "fired"),
+)
+
+
+class Quality(NamedTuple):
+    """Two words of the opposite meaning; they say nothing about another quality."""
+
+    slot: str
+    words: tuple[str, str]
+
+
+QUALITIES = (
+    Quality("adjective", ("tall", "short")),
+    Quality("adjective", ("happy", "sad")),
+    Quality("adjective", ("young", "old")),
+    Quality("adjective", ("rich", "poor")),
+    Quality("adverb", ("indoors", "outdoors")),
+    Quality("adverb", ("quickly", "slowly")),
+    Quality("adverb", ("loudly", "quietly")),
+    Quality("adverb", ("early", "late")),
+)
 
 
 class Word(NamedTuple):
@@ -89,12 +94,9 @@ def pick(generator: np.random.Generator, choices: Sequence[str]) -> str:
     return choices[int(generator.integers(len(choices)))]
 
 
-def any_word(generator: np.random.Generator, slot: str) -> str:
-    """A word of a slot, each as likely: 'adjective', 'verb' or 'adverb'."""
-    return pick(generator, [word for pair in DIMENSIONS[slot] for word in pair])
-
-
-def persons(generator: np.random.Generator, names: Sequence[str]) -> dict[str, Word]:
-    """Different persons by the names they have in a template."""
+def event(generator: np.random.Generator) -> dict[str, Word]:
+    """Who did what to whom, and somebody else: words by their names in a template."""
+    names = ("subject", "object", "somebody")
     chosen = generator.permutation(len(PERSONS))[: len(names)]
-    return {name: Word(PERSONS[i]) for name, i in zip(names, chosen, strict=True)}
+    words = {name: Word(PERSONS[i]) for name, i in zip(names, chosen, strict=True)}
+    return words | {"verb": Word(pick(generator, VERBS))}
