@@ -90,9 +90,9 @@ from xguide_jax.data.text.readers.sentences import sentences_within
 from xguide_jax.data.text.readers.snli import read_snli
 from xguide_jax.data.text.readers.tfds_esnli import tensorflow_datasets_esnli
 from xguide_jax.data.text.templated_pairs import templated_pairs
+from xguide_jax.data.text.templated_probes import templated_probes
 from xguide_jax.data.text.tokens import TokenCounts, tokenise
 from xguide_jax.data.text.vocabulary import load_tokenizer, word_tokenizer
-from xguide_jax.data.text.templated_probes import templated_probes
 from xguide_jax.data.text.words import PUNCTUATION, STOP_WORDS, word_spans
 from xguide_jax.data.validation import validate, validate_batch
 
