@@ -6,14 +6,13 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import region_cases
+import sequence_cases
 
-from xguide_jax import guidance, losses, testing, training
+from xguide_jax import guidance, losses, testing
 from xguide_jax.types import ModelOutput
 
-NETWORK = testing.attention_network(jax.random.key(0))
 SQUARED = losses.attention_supervision
 DIVERGENCE = losses.attention_divergence
 
@@ -35,24 +34,21 @@ TERMS = {
 }
 
 
-def batch_of(size=8, **changes):
-    batch = testing.token_batch(jax.random.key(1), batch_size=size, num_tokens=6)
-    return {**batch, **changes}
-
-
 @pytest.fixture(scope="module")
 def network():
-    return testing.attention_network(jax.random.key(0), num_tokens=6)
+    return sequence_cases.attention_network()
 
 
-@pytest.mark.parametrize("name", sorted(TERMS))
+@pytest.mark.parametrize("name", ["divergence", "heads", "permuted"])
 def test_a_term_keeps_the_promises_of_the_core(name, network):
-    testing.check_guidance_term(TERMS[name], batch=batch_of(), network=network)
+    testing.check_guidance_term(
+        TERMS[name], batch=sequence_cases.token_batch(), network=network
+    )
 
 
 def test_the_network_of_these_tests_is_one(network):
     testing.check_apply_fn(
-        *network, batch_of(3)["inputs"],
+        *network, sequence_cases.token_batch(3)["inputs"],
         skips=("attention_0", "attention_top", "embeddings"),
     )  # fmt: skip
 
@@ -107,38 +103,25 @@ def test_a_layer_without_heads_is_read_as_it_is():
         top(term_of(layer="attention_top", heads=(0,)), attention[:, 0, 0], batch)
 
 
-def step_of(terms, network, batch, *, how=None, count=1):
-    """State and metrics after one step of SGD, whose trace is the gradient."""
-    apply_fn, params, model_state = network
-    optimizer = optax.sgd(0.1, momentum=0.0)
-    state = training.init_train_state(
-        jax.random.key(2), params, model_state, terms, optimizer, batch
-    )
-    axis_name = "devices" if how else None
-    step = training.make_train_step(apply_fn, terms, optimizer, axis_name=axis_name)
-    if how is None:
-        return jax.jit(step)(state, batch)
-    devices = jax.devices()[:count]
-    return training.data_parallel(step, how=how, devices=devices)(state, batch)
-
-
 @pytest.fixture(scope="module")
 def uneven():
     """16 examples, 4 of them annotated: none on most of eight devices."""
     annotated = jnp.isin(jnp.arange(16), jnp.array([0, 1, 2, 13]))
-    batch = batch_of(16, weight=jnp.linspace(0.1, 1.3, 16), rationale_valid=annotated)
+    batch = sequence_cases.token_batch(
+        16, weight=jnp.linspace(0.1, 1.3, 16), rationale_valid=annotated
+    )
     return batch
 
 
 @pytest.fixture(scope="module")
 def alone(uneven, network):
-    return step_of(TERMS, network, uneven)
+    return sequence_cases.step_of(TERMS, network, uneven)
 
 
 @pytest.mark.parametrize(("how", "count"), [("shard_map", 2), ("pmap", 8)])
 def test_devices_agree_about_uneven_annotations(how, count, network, uneven, alone):
     one, metrics = alone
-    state, found = step_of(TERMS, network, uneven, how=how, count=count)
+    state, found = sequence_cases.step_of(TERMS, network, uneven, how=how, count=count)
     assert metrics["heads/annotated"] == 4
     gradient, expected = state.opt_state[0].trace, one.opt_state[0].trace
     size = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(expected))
@@ -146,26 +129,17 @@ def test_devices_agree_about_uneven_annotations(how, count, network, uneven, alo
     chex.assert_trees_all_close(found, metrics, rtol=1e-5)
 
 
-def value_of(term, network, batch, seed=0):
-    apply_fn, params, _ = network
-    loss = lambda params: training.guidance_loss(
-        apply_fn, {"term": term}, {"model": params}, (), {}, batch,
-        step=0, key=jax.random.key(seed),
-    )[0]  # fmt: skip
-    return jax.jit(jax.value_and_grad(loss))(params)
-
-
 def test_rows_without_a_rationale_add_exactly_nothing(network):
-    nobody = batch_of(4, rationale_valid=jnp.zeros(4, bool))
+    nobody = sequence_cases.token_batch(4, rationale_valid=jnp.zeros(4, bool))
     for name in ("heads", "divergence"):
-        loss, gradient = value_of(TERMS[name], network, nobody)
+        loss, gradient = sequence_cases.value_and_gradient(TERMS[name], network, nobody)
         assert loss == 0
         assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(gradient))
 
 
 def test_the_published_term_is_the_sum_over_the_annotated(network):
     """λ Σ l beside a mean task: of a mean over N annotated examples, λ N."""
-    batch = batch_of(8)
+    batch = sequence_cases.token_batch(8)
     annotated = int(jnp.sum(batch["rationale_valid"]))
     assert annotated == 6
     published = functools.partial(guidance.attention_guided_published)
@@ -174,15 +148,15 @@ def test_the_published_term_is_the_sum_over_the_annotated(network):
         1.4: (published(variant="extra_layer", layer="attention_top"), "extra"),
     }
     for weight, (term, ours) in cases.items():
-        value, gradient = value_of(term, network, batch)
-        mean, slope = value_of(TERMS[ours], network, batch)
+        value, gradient = sequence_cases.value_and_gradient(term, network, batch)
+        mean, slope = sequence_cases.value_and_gradient(TERMS[ours], network, batch)
         np.testing.assert_allclose(value, weight * annotated * mean, rtol=1e-5)
         scaled = jax.tree.map(lambda g, w=weight: w * annotated * g, slope)
         chex.assert_trees_all_close(gradient, scaled, rtol=1e-4, atol=1e-6)
     small = term_of(divergence=functools.partial(DIVERGENCE, epsilon=1e-4))
     np.testing.assert_allclose(
-        value_of(TERMS["published"], network, batch)[0],
-        0.01 * annotated * value_of(small, network, batch)[0],
+        sequence_cases.value_and_gradient(TERMS["published"], network, batch)[0],
+        0.01 * annotated * sequence_cases.value_and_gradient(small, network, batch)[0],
         rtol=1e-5,
     )
 
@@ -242,7 +216,11 @@ def test_heads_that_are_none_are_refused_when_the_term_is_built(heads):
 
 
 def test_what_the_network_has_not_is_refused_when_it_is_traced(network):
-    value = functools.partial(value_of, network=network, batch=batch_of(4))
+    value = functools.partial(
+        sequence_cases.value_and_gradient,
+        network=network,
+        batch=sequence_cases.token_batch(4),
+    )
     message = r"^`heads` \(=\(1, 2\)\) must lie in \[0, 2\), since `layer` \(='att"
     with pytest.raises(ValueError, match=message):
         value(term_of(heads=(1, 2)))

@@ -20,6 +20,7 @@ from xguide_jax.types import (
     Explain,
     Explainer,
     PredictFn,
+    PyTree,
     ScoreFn,
     StepContext,
 )
@@ -169,11 +170,13 @@ def function_and_point(
       (head_fn, features), or (predict_fn, inputs).
 
     Raises:
-      ValueError: for a layer that the network does not expose.
+      ValueError: for a layer that the network does not expose, and without one for
+        inputs that are not one array.
     """
     inputs, train = context.batch["inputs"], explain_in == "train"
     forward = functools.partial(context.forward, train=train)
     if layer is None:
+        check_array(inputs)
         return lambda values: forward(values).logits, inputs
     output = context.output if train else None
     return attributions.split_at(forward, inputs, layer, output=output)
@@ -202,6 +205,24 @@ def check_mode(explain_in: Mode) -> None:
     """
     if explain_in not in ("eval", "train"):
         raise ValueError(f"`explain_in` (={explain_in!r}) must be 'eval' or 'train'.")
+
+
+def check_array(inputs: PyTree) -> None:
+    """Refuses inputs that have no gradient as they are: tokens and a mask.
+
+    Args:
+      inputs: of the batch.
+
+    Raises:
+      ValueError: if they are not one array.
+    """
+    if hasattr(inputs, "ndim"):
+        return
+    kinds = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", inputs)
+    raise ValueError(
+        f"`layer` (=None) explains inputs that are one array; these are {kinds}. Name "
+        "the activation they become, such as layer='embeddings' or layer='series'."
+    )
 
 
 def check_cells(shape: tuple[int, ...], *, layer: str | None) -> None:

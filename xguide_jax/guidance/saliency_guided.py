@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import attributions, deprecating, losses, ops
-from xguide_jax.guidance import base, explaining, reading
+from xguide_jax.guidance import base, explaining, masking, reading
 from xguide_jax.types import (
     Array,
-    FillFn,
     GuidanceTerm,
     PyTree,
     RankFn,
@@ -24,9 +23,10 @@ from xguide_jax.types import (
 def saliency_guided(
     *,
     mask_fraction: float,
-    fill: FillFn,
+    fill: masking.Fill,
     rank_fn: RankFn,
     score_fn: ScoreFn,
+    layer: str | None = None,
     explain_in: explaining.Mode = "eval",
     frozen_teacher: bool = False,
     consistency: Callable[[Array, Array], Array] = losses.kl_consistency,
@@ -44,17 +44,31 @@ def saliency_guided(
     gradients) rank differently, and the code fills with uniform noise where the prose
     does not say: `rank_fn`, `mask_fraction` and `fill` have no default.
 
+    At a layer x is its activation, and x̃ takes its place. Of a sequence, of which the
+    inputs hold a 'mask' [B, T], padding and 'special' tokens are never replaced nor
+    counted: k_i = floor(mask_fraction · n_i + 1e-6) of the n_i scores of example i that
+    are left. An example so short that k_i = 0 has weight 0. Gradients flow through what
+    is kept, and through copies of it, into the network before the layer; with
+    `ops.previous_salient_token` at the word embeddings the loss and its gradient are
+    those of other tokens in the places of the least salient ones.
+
     Args:
       mask_fraction: in [0, 1], the fraction of scores whose features are replaced; 0
         is the arm without a mask.
       fill: (keys [B], inputs) -> replacement values, e.g.
-        `functools.partial(ops.uniform_range_fill, axes=(1, 2, 3))`.
+        `functools.partial(ops.uniform_range_fill, axes=(1, 2, 3))`; of a sequence also
+        one that is told which places count and are kept, such as
+        `ops.previous_salient_token` or `ops.uniform_feature_range_fill`, or one of
+        yours by `ops.sequence_fill`.
       rank_fn: attributions -> scores; `ops.signed_channel_mean` (the published code),
         `ops.magnitude_of_mean`, `ops.mean_magnitude`, `ops.random_rank` (the control);
-        one of yours that draws is marked by `ops.keyed`.
+        one of yours that draws is marked by `ops.keyed`. Of token embeddings the mean
+        ranks as the sum; `ops.by_feature` gives each cell of a series its own score.
       score_fn: what is explained, at the targets; `attributions.target_log_probability`
         for the published digits, `attributions.target_logit` for its colour images;
         `attributions.sigmoid_log_probability` and the like for a sigmoid head.
+      layer: the activation [B, T, D], or of another rank, that is explained and masked,
+        e.g. 'embeddings' or 'series'; the input if None.
       explain_in: the mode of the explained pass. 'eval' as published; 'train' shares
         the clean pass where there is dropout or batch norm (and couples the examples
         of a batch under batch norm).
@@ -62,62 +76,70 @@ def saliency_guided(
         `target_log_probability` at the labels is minus the gradient of the step's own
         cross-entropy (`training.softmax_cross_entropy`), and comes by the clean pass's
         pullback: 2.0 instead of 2.33 times the cost of an unguided step. Beside any
-        other task loss, and for 'targets', it comes by a pass of its own.
+        other task loss, for 'targets' and at a layer, it comes by a pass of its own.
       consistency: (logits, masked logits) -> [B]; `losses.bernoulli_consistency` for
         a sigmoid head, `losses.squared_consistency` for a regression.
 
     Returns:
       A term with no parameters or state that needs 'inputs' and 'labels', or 'targets'
-      [B] where the labels are not what is explaining.
+      [B] where the labels are not what is explaining; at a layer it reads the 'mask' of
+      the inputs and 'special', where there are such.
 
     Raises:
-      ValueError: for a `mask_fraction` outside [0, 1] or an unknown `explain_in`; when
-        the step is traced, for one above 0 that masks none of the scores.
+      ValueError: for a `mask_fraction` outside [0, 1], or of 1 with a fill that copies
+        what is kept, and for an unknown `explain_in`; when the step is traced, for a
+        fraction above 0 that masks none of the scores, for inputs that are not one
+        array without a layer, and for a layer that the network does not expose or that
+        is not of the mask's length.
 
     Source: Ismail, Corrada Bravo, Feizi, "Improving Deep Learning Interpretability by
       Saliency Guided Training", NeurIPS 2021: Algorithm 1 as on the authors' poster,
       and the published code; the paper's text was not available to check.
     """
-    if not 0 <= mask_fraction <= 1:
-        raise ValueError(f"`mask_fraction` (={mask_fraction}) must lie in [0, 1].")
+    masking.check_fraction(mask_fraction, fill)
     explaining.check_mode(explain_in)
     rank_with_key = _with_key(rank_fn)
 
     def apply(params: PyTree, state: PyTree, context: StepContext) -> TermOutput:
         del params
         inputs = context.batch["inputs"]
+        if layer is None:
+            explaining.check_array(inputs)
         rank_key, fill_key, dropout_key = _split(context.key)
-        shared = frozen_teacher and _is_explained_by_the_task(context, score_fn)
-        saliency_of = _by_the_clean_pass if shared else _by_a_pass_of_its_own
-        saliency = saliency_of(context, score_fn, explain_in)
+        if (
+            frozen_teacher
+            and layer is None
+            and _is_explained_by_the_task(context, score_fn)
+        ):
+            # Minus the task loss; the weight of an example ranks nothing.
+            saliency = -context.task_input_gradient(train=explain_in == "train")
+        else:
+            saliency = _by_a_pass_of_its_own(context, score_fn, layer, explain_in)
         scores = rank_with_key(jax.lax.stop_gradient(saliency), key=rank_key)
-        mask = ops.bottom_k_mask(scores, _number_masked(scores, mask_fraction, rank_fn))
-        masked = ops.replace(inputs, mask, fill(fill_key, inputs))
+        counted, point, overrides = None, inputs, None
+        if layer is not None:
+            counted = masking.counted_scores(context.batch, scores, layer=layer)
+            point = context.output.intermediates[layer]
+        mask, asked = masking.lowest(
+            scores, mask_fraction, counted=counted, rank_fn=rank_fn
+        )
+        values = masking.filled(fill, fill_key, point, mask=mask, counted=counted)
+        masked = ops.replace(point, mask, values)
+        if layer is None:
+            inputs = jax.lax.stop_gradient(masked)
+        else:
+            overrides = {layer: masked}
         masked_output = context.forward(
-            jax.lax.stop_gradient(masked), train=True, key=dropout_key[0]
+            inputs, train=True, overrides=overrides, key=dropout_key[0]
         )
         logits = context.output.logits
         if frozen_teacher:
             logits = jax.lax.stop_gradient(logits)
         loss = consistency(logits, masked_output.logits)
-        return TermOutput(loss, jnp.ones_like(loss), state)
+        loss = jnp.where(asked, loss, 0.0)
+        return TermOutput(loss, asked.astype(loss.dtype), state)
 
     return GuidanceTerm(base.no_variables, apply)
-
-
-def _number_masked(scores: Array, mask_fraction: float, rank_fn: RankFn) -> int:
-    """k, which is 0 only where that was asked for."""
-    num_scores = scores.size // len(scores)
-    k = int(mask_fraction * num_scores + 1e-6)
-    if k == 0 and mask_fraction > 0:
-        rank = getattr(rank_fn, "__name__", rank_fn)
-        raise ValueError(
-            f"`mask_fraction` (={mask_fraction}) must mask at least one of the n = "
-            f"{num_scores} scores an example that `rank_fn` (={rank}) gives (shape "
-            f"{scores.shape}); else nothing is ever replaced. Take a larger fraction, "
-            "a rank with a score for each feature, or exactly 0 for no mask."
-        )
-    return k
 
 
 def _is_explained_by_the_task(context: StepContext, score_fn: ScoreFn) -> bool:
@@ -128,18 +150,14 @@ def _is_explained_by_the_task(context: StepContext, score_fn: ScoreFn) -> bool:
     return explained and "targets" not in context.batch
 
 
-def _by_the_clean_pass(
-    context: StepContext, score_fn: ScoreFn, explain_in: explaining.Mode
-) -> Array:
-    del score_fn  # minus the task loss; the weight of an example ranks nothing
-    return -context.task_input_gradient(train=explain_in == "train")
-
-
 def _by_a_pass_of_its_own(
-    context: StepContext, score_fn: ScoreFn, explain_in: explaining.Mode
+    context: StepContext,
+    score_fn: ScoreFn,
+    layer: str | None,
+    explain_in: explaining.Mode,
 ) -> Array:
     function, point = explaining.function_and_point(
-        context, layer=None, explain_in=explain_in
+        context, layer=layer, explain_in=explain_in
     )
     targets = reading.targets_of(context.batch)
     return attributions.input_gradient(function, point, targets, score_fn=score_fn)

@@ -12,6 +12,7 @@ from xguide_jax.ops.filling import (
     mean_fill,
     per_example,
     replace,
+    uniform_data_range_fill,
     uniform_range_fill,
 )
 from xguide_jax.ops.imputing import noisy_linear_imputation
@@ -25,6 +26,7 @@ from xguide_jax.ops.permuting import permute_within
 from xguide_jax.ops.precision import at_least_float32
 from xguide_jax.ops.ranking import (
     KeyedRank,
+    by_feature,
     keyed,
     magnitude_of_mean,
     mean_magnitude,
@@ -51,11 +53,19 @@ from xguide_jax.ops.regions import (
 )
 from xguide_jax.ops.removal import Removal, delete_positions, fill_leaf, hide_positions
 from xguide_jax.ops.selecting import bottom_k_mask, top_k_mask
+from xguide_jax.ops.sequence_fills import (
+    SequenceFill,
+    previous_salient_token,
+    sequence_fill,
+    uniform_example_range_fill,
+    uniform_feature_range_fill,
+)
 from xguide_jax.ops.thresholding import balanced_threshold
 
 __all__ = (
     "KeyedRank",
     "Removal",
+    "SequenceFill",
     "area_resize",
     "at_least_float32",
     "axis_sum",
@@ -65,6 +75,7 @@ __all__ = (
     "bilinear_resize",
     "blur",
     "bottom_k_mask",
+    "by_feature",
     "clamped_log",
     "clip_boxes",
     "constant_fill",
@@ -86,14 +97,19 @@ __all__ = (
     "normalise_by_max_magnitude",
     "per_example",
     "permute_within",
+    "previous_salient_token",
     "random_rank",
     "rasterise_boxes",
     "replace",
     "rescale_extremes",
     "safe_divide",
     "safe_norm",
+    "sequence_fill",
     "signed_channel_mean",
     "top_k_mask",
+    "uniform_data_range_fill",
+    "uniform_example_range_fill",
+    "uniform_feature_range_fill",
     "uniform_range_fill",
     "weighted_mean",
 )

@@ -81,7 +81,11 @@ def per_example(fill: Callable[[PRNGKey, Array], Array]) -> FillFn:
 
 
 def uniform_range_fill(
-    key: PRNGKey, inputs: Array, *, axes: int | Sequence[int]
+    key: PRNGKey,
+    inputs: Array,
+    *,
+    axes: int | Sequence[int],
+    where: Array | None = None,
 ) -> Array:
     """Uniform noise between each example's own extremes.
 
@@ -93,6 +97,8 @@ def uniform_range_fill(
       inputs: float [B, ...].
       axes: the axes that share a range, the batch axis not among them: of [B, H, W, C],
         (1, 2) is a range for each image and channel, (1, 2, 3) one for each image.
+      where: bool, broadcast to the inputs: the entries whose range it is, so that the
+        zeros of padding are in none; all if None. Without an entry the fill is 0.
 
     Returns:
       float, shaped and typed like `inputs`.
@@ -110,11 +116,54 @@ def uniform_range_fill(
     axes = _checked_axes(axes, inputs.ndim)
     keys = example_keys(key, inputs.shape[0])
     wide = precision.at_least_float32(inputs)
-    low = jnp.min(wide, axis=axes, keepdims=True)
-    high = jnp.max(wide, axis=axes, keepdims=True)
+    if where is None:
+        low = jnp.min(wide, axis=axes, keepdims=True)
+        high = jnp.max(wide, axis=axes, keepdims=True)
+    else:
+        chex.assert_type(where, bool)
+        where = jnp.broadcast_to(where, inputs.shape)
+        low, high = _range_where(wide, axes, where)
     draw = jax.vmap(lambda key: jax.random.uniform(key, inputs.shape[1:], wide.dtype))
     # No rounding passes the range: draws are at most 1 − ulp.
     return (low + draw(keys) * (high - low)).astype(inputs.dtype)
+
+
+def uniform_data_range_fill(
+    key: PRNGKey, inputs: Array, *, low: float | Array, high: float | Array
+) -> Array:
+    """Uniform noise between given extremes, such as those of a data set.
+
+    value = low + u (high − low), u ~ U[0, 1) independent for every entry. No gradient
+    to the inputs.
+
+    Args:
+      key: typed key [] or keys [B].
+      inputs: float [B, ...], of which only shape and dtype are used.
+      low: a number, or an array broadcast to the inputs (one a feature, [F]).
+      high: as `low`, at least that.
+
+    Returns:
+      float, shaped and typed like `inputs`.
+
+    Raises:
+      AssertionError: if the inputs are not float.
+      ValueError: if `low` is above `high` or one is not finite, where they are known;
+        and as `example_keys`.
+    """
+    chex.assert_type(inputs, float)
+    if not any(isinstance(bound, jax.core.Tracer) for bound in (low, high)):
+        span = np.asarray(high, np.float64) - np.asarray(low, np.float64)
+        if not np.all((span >= 0) & np.isfinite(span)):
+            raise ValueError(
+                f"`low` (={low}) must be at most `high` (={high}), both finite."
+            )
+    keys = example_keys(key, inputs.shape[0])
+    dtype = precision.at_least_float32(inputs).dtype
+    low, high = jnp.asarray(low, dtype), jnp.asarray(high, dtype)
+    draw = jax.vmap(lambda key: jax.random.uniform(key, inputs.shape[1:], dtype))
+    values = low + draw(keys) * (high - low)
+    chex.assert_equal_shape([values, inputs])
+    return values.astype(inputs.dtype)
 
 
 def mean_fill(key: PRNGKey, inputs: Array, *, axes: int | Sequence[int]) -> Array:
@@ -190,6 +239,18 @@ def replace(inputs: Array, mask: Array, values: Array) -> Array:
     chex.assert_equal_shape([inputs, values])
     chex.assert_is_broadcastable(mask.shape, inputs.shape)
     return jnp.where(mask, values, inputs)
+
+
+def _range_where(
+    values: Array, axes: tuple[int, ...], where: Array
+) -> tuple[Array, Array]:
+    """The extremes of the entries that `where` names; 0 and 0 where there is none."""
+    some = jnp.any(where, axis=axes, keepdims=True)
+    low, high = (
+        reduce(jnp.where(where, values, bound), axis=axes, keepdims=True)
+        for reduce, bound in ((jnp.min, jnp.inf), (jnp.max, -jnp.inf))
+    )
+    return jnp.where(some, low, 0.0), jnp.where(some, high, 0.0)
 
 
 def _checked_axes(axes: int | Sequence[int], rank: int) -> tuple[int, ...]:

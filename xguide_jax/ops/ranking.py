@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax.ops import filling, precision
-from xguide_jax.types import Array, PRNGKey
+from xguide_jax.types import Array, PRNGKey, RankFn
 
 
 def signed_channel_mean(attributions: Array) -> Array:
@@ -122,6 +122,27 @@ def random_rank(attributions: Array, *, key: PRNGKey) -> Array:
     keys = filling.example_keys(key, attributions.shape[0])
     shape = (*attributions.shape[1:-1], 1)
     return jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))(keys)
+
+
+def by_feature(rank: RankFn) -> RankFn:
+    """A rank of positions made one of single features, the cells of a series.
+
+    Every feature is ranked as a position of one channel: `signed_channel_mean` gives
+    the attributions themselves, `mean_magnitude` their magnitudes, `random_rank` a
+    score for each.
+
+    Args:
+      rank: attributions [B, ..., C] -> scores [B, ..., 1], keyed or not.
+
+    Returns:
+      attributions [B, ...] -> scores of the same shape; keyed if the rank is.
+    """
+
+    def each(attributions: Array, **arguments: PRNGKey) -> Array:
+        return rank(attributions[..., None], **arguments)[..., 0]
+
+    each.__name__ = f"by_feature({getattr(rank, '__name__', rank)})"
+    return keyed(each) if isinstance(rank, KeyedRank) else each
 
 
 def _check(attributions: Array) -> None:
