@@ -341,7 +341,7 @@ API = {
     "evaluation.summarise_pair": ("first second", "", ""),
     "evaluation.t_interval": ("values", "confidence", "confidence"),
     "evaluation.top_class": ("logits", "", ""),
-    "guidance.localisation": ("", "loss explain", ""),
+    "guidance.localisation": ("", "loss explain evidence", "evidence"),
     "guidance.region_contrastive": (
         "", "loss layer per_box anchor anchor_grad whole_batch",
         "layer per_box anchor anchor_grad whole_batch",
@@ -352,7 +352,9 @@ API = {
     "guidance.replaced_background_loss": (
         "", "fill layer inside_share task_loss", "layer inside_share task_loss",
     ),
-    "guidance.right_for_right_reasons": ("", "explain", "explain"),
+    "guidance.right_for_right_reasons": (
+        "", "explain evidence", "explain evidence",
+    ),
     "guidance.gradia": ("", "explain", "explain"),
     "guidance.haics": ("", "explain inside_share", "explain inside_share"),
     "guidance.res_gaussian": (

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from xguide_jax import deprecating
-from xguide_jax.guidance import base, explaining, reading
+from xguide_jax import deprecating, ops
+from xguide_jax.guidance import base, explaining, reading, sequences
 from xguide_jax.types import Array, Explain, Explainer, GuidanceTerm, StepContext
 
 MapLoss = Callable[[Array, Array], Array]
@@ -26,7 +26,9 @@ def _explain(explainer: Explainer, **where: Any) -> dict[str, Explain]:
     instead="explain=guidance.explain(explainer, layer=...)",
     lift=_explain,
 )
-def localisation(*, loss: MapLoss, explain: Explain) -> GuidanceTerm:
+def localisation(
+    *, loss: MapLoss, explain: Explain, evidence: str | None = None
+) -> GuidanceTerm:
     """A loss of the attribution map and the annotated region.
 
     l = loss(A, M), A the map that `explain` gives. Gradients flow into the map, through
@@ -44,18 +46,28 @@ def localisation(*, loss: MapLoss, explain: Explain) -> GuidanceTerm:
       `lambda A, M: losses.region_l1(ops.normalise_by_max(A), M)` those in [0, 1], as
       does `losses.pixel_cross_entropy`.
 
+    Of a sequence, `evidence` names the entry that is M: [B, T] of tokens, or [B, T, F]
+    of the cells of a series. Padding and special tokens are neither inside nor outside:
+    there A = M = 0. A loss that divides by the number of cells, `losses.region_l1`,
+    divides by those as well.
+
     Args:
-      loss: (A [B, h, w], M [B, h, w]) -> [B].
+      loss: (A [B, h, w], M [B, h, w]) -> [B]; with `evidence` both are shaped like it.
       explain: (context) -> A [B, h, w], from `guidance.explain`; or [B, h, w, K], such
-        as that of `attributions.input_gradient`, of which the channels are summed.
+        as that of `attributions.input_gradient`, of which the channels are summed. With
+        `evidence` [B, T] A is [B, T], or [B, T, D] summed over D, such as that of
+        `layer='embeddings'`.
+      evidence: 'rationale' or 'region', see `evidence_of`; None for the region or the
+        boxes of an image.
 
     Returns:
       A term with no parameters or state that needs 'inputs', 'labels' and 'region', or
-      'boxes' with 'boxes_valid', see `reading.region_of`; its metric is 'blank'.
+      'boxes' with 'boxes_valid', see `reading.region_of`; or with `evidence` that entry
+      of the batch and what `evidence_of` reads. Its metric is 'blank'.
 
     Raises:
-      ValueError: in the first step, for a map whose aspect is not that of the image,
-        and as `guidance.explain`.
+      ValueError: in the first step, for a map whose aspect is not that of the image or
+        that does not fit the evidence, and as `guidance.explain`.
 
     Source: Rao, Böhle, Parchami-Araghi, Schiele, "Studying How to Efficiently and
       Effectively Guide Models with Explanations", ICCV 2023, eq. 1, with the label as
@@ -63,12 +75,17 @@ def localisation(*, loss: MapLoss, explain: Explain) -> GuidanceTerm:
     """
 
     def loss_fn(context: StepContext) -> tuple[Array, Array, dict[str, Array]]:
-        region, valid = reading.region_of(context.batch)
-        maps = explaining.without_channels(explain(context))
-        _, h, w = maps.shape
-        cells = reading.on_cells(jax.lax.stop_gradient(region), shape=(h, w))
+        if evidence is None:
+            region, valid = reading.region_of(context.batch)
+            maps = explaining.without_channels(explain(context))
+            _, h, w = maps.shape
+            cells = reading.on_cells(jax.lax.stop_gradient(region), shape=(h, w))
+        else:
+            region, valid = sequences.evidence_of(context.batch, evidence)
+            maps = _on_places(explain(context), region, context, evidence)
+            cells = jax.lax.stop_gradient(region)
         values = reading.spoil(loss(maps, cells), region)
-        blank = ~jnp.any(maps > 0, axis=(1, 2))
+        blank = ~jnp.any(maps > 0, axis=tuple(range(1, maps.ndim)))
         return (
             jnp.where(valid, values, 0.0),
             valid.astype(values.dtype),
@@ -76,3 +93,14 @@ def localisation(*, loss: MapLoss, explain: Explain) -> GuidanceTerm:
         )
 
     return base.stateless(loss_fn)
+
+
+def _on_places(maps: Array, marks: Array, context: StepContext, name: str) -> Array:
+    """Maps shaped like the evidence, 0 where nothing counts."""
+    sequences.fitted(marks, maps, name)
+    if maps.ndim > marks.ndim:
+        maps = jnp.sum(ops.at_least_float32(maps), axis=-1)
+    counted = sequences.counted_of(context.batch)
+    if counted is None:
+        return maps
+    return jnp.where(sequences.spread(counted, maps), maps, jnp.zeros_like(maps))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import attributions, deprecating, losses
-from xguide_jax.guidance import base, explaining, reading
+from xguide_jax.guidance import base, explaining, reading, sequences
 from xguide_jax.types import Array, Explain, GuidanceTerm, ScoreFn, StepContext
 
 
@@ -24,7 +24,9 @@ def _explain(
     "score_fn=...))",
     lift=_explain,
 )
-def right_for_right_reasons(*, explain: Explain | None = None) -> GuidanceTerm:
+def right_for_right_reasons(
+    *, explain: Explain | None = None, evidence: str | None = None
+) -> GuidanceTerm:
     """Squared input gradient outside the annotated region.
 
     l = Σ ((1 − M) A)² over pixels and channels, A = ∂s(x)/∂x and M the region, the same
@@ -34,19 +36,28 @@ def right_for_right_reasons(*, explain: Explain | None = None) -> GuidanceTerm:
     input gradient (a double backward pass), not into the region. An example without a
     region has weight 0, loss 0 and gradient 0.
 
+    Of a sequence, `evidence` names the entry that is M: [B, T] of tokens, whose
+    attributions are [B, T, D], or [B, T, F] of the cells of a series. Padding and
+    special tokens are neither inside nor outside.
+
     Args:
       explain: (context) -> the attributions, [B, H, W, C] or [B, h, w, K] of a layer,
         or [B, h, w]; from `guidance.explain`. If None, as published: the input gradient
         of the sum of all classes' log-probabilities, which needs no label. That
         gradient vanishes where the prediction is uniform, the one of
-        `attributions.target_logit` does not.
+        `attributions.target_logit` does not. Tokens are explained at a layer,
+        `guidance.explain(..., layer='embeddings')`.
+      evidence: 'rationale' or 'region', see `evidence_of`; None for the region or the
+        boxes of an image.
 
     Returns:
       A term with no parameters or state that needs 'inputs' [B, H, W, C], 'labels' and
-      'region', or 'boxes' with 'boxes_valid'.
+      'region', or 'boxes' with 'boxes_valid'; or with `evidence` that entry of the
+      batch and what `evidence_of` reads.
 
     Raises:
-      ValueError: in the first step, for maps whose aspect is not that of the image.
+      ValueError: in the first step, for maps whose aspect is not that of the image, or
+        that do not fit the evidence.
 
     Source: Ross, Hughes, Doshi-Velez, "Right for the Right Reasons", IJCAI 2017, with
       the mean over the annotated examples; `right_for_right_reasons_published` divides
@@ -54,7 +65,19 @@ def right_for_right_reasons(*, explain: Explain | None = None) -> GuidanceTerm:
     """
     maps_of = _explain()["explain"] if explain is None else explain
 
+    def of_sequence(context: StepContext, name: str) -> tuple[Array, Array]:
+        marks, valid = sequences.evidence_of(context.batch, name)
+        maps = maps_of(context)
+        outside = sequences.fitted(1 - jax.lax.stop_gradient(marks), maps, name)
+        counted = sequences.counted_of(context.batch)
+        if counted is not None:
+            outside = jnp.where(sequences.spread(counted, outside), outside, 0.0)
+        values = losses.right_for_right_reasons(maps, outside)
+        return jnp.where(valid, values, 0.0), valid.astype(values.dtype)
+
     def loss_fn(context: StepContext) -> tuple[Array, Array]:
+        if evidence is not None:
+            return of_sequence(context, evidence)
         region, valid = reading.region_of(context.batch)
         maps = maps_of(context)
         _, h, w, *channels = maps.shape

@@ -139,6 +139,31 @@ def spread(counted: Array, maps: Array) -> Array:
     return counted.reshape(*counted.shape, *[1] * (maps.ndim - counted.ndim))
 
 
+def fitted(marks: Array, maps: Array, name: str) -> Array:
+    """Marks of places, [B, T] or [B, T, F], of the rank of maps [B, T, ...].
+
+    Args:
+      marks: of the evidence.
+      maps: [B, T], [B, T, F] or, with a last axis that is no part of a place, such as
+        the dimensions of an embedding, one rank more than the marks.
+      name: of the evidence, for the message.
+
+    Returns:
+      the marks, or [B, T, 1] of them.
+
+    Raises:
+      ValueError: if the maps are of another shape or rank.
+    """
+    fits = maps.shape[: marks.ndim] == marks.shape
+    if not fits or maps.ndim > marks.ndim + 1:
+        raise ValueError(
+            f"batch[{name!r}] of shape {marks.shape} does not fit maps of shape "
+            f"{maps.shape}: they must be of the same shape, or the maps have one axis "
+            "more."
+        )
+    return spread(marks, maps)
+
+
 def _read(
     name: str, batch: Batch, *, ranks: set[int], rule: _Rule
 ) -> tuple[Array, Array]:
