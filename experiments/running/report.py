@@ -1,13 +1,23 @@
 """The files of a report, and the few lines of it that go to the terminal."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from experiments.running import directory, records, results, tensorboard, undefined
-from xguide_jax import files, reporting, tables
+from experiments.running import (
+    directory,
+    records,
+    results,
+    tensorboard,
+    terminal,
+    undefined,
+)
+from xguide_jax import files, reporting
+
+_PRINTED = 2  # texts that go to the terminal
 
 Rows = Sequence[Mapping[str, object]]
 # {file name: (caption, figure)}
@@ -40,7 +50,8 @@ class Report(NamedTuple):
       drawn: the arms whose log is drawn; all if empty.
       best: {title of a column: 'max' or 'min'}, where the best arm is marked.
       apart: arms that do not compete: unguided ones, limits, random controls.
-      texts: {caption: scored texts}.
+      texts: {caption: texts with a score on each word, of `reporting.token_marks`}; the
+        page shows them, and texts.txt beside it.
     """
 
     title: str
@@ -53,7 +64,7 @@ class Report(NamedTuple):
     drawn: Sequence[str] = ()
     best: Mapping[str, Literal["max", "min"]] = {}
     apart: Sequence[str] = ()
-    texts: Mapping[str, tables.TokenMarks] = {}
+    texts: Mapping[str, reporting.TokenMarks] = {}
 
 
 def table(
@@ -228,6 +239,8 @@ def sentence(text: str) -> str:
 def write(run: directory.Run, found: results.Results[Any], report: Report) -> None:
     """Writes metrics.json, tables.md, figures and report.html, and prints a summary.
 
+    Where there are texts, texts.txt has them for a terminal.
+
     Args:
       run: a run of which every arm and seed is finished.
       found: what was measured.
@@ -245,22 +258,31 @@ def write(run: directory.Run, found: results.Results[Any], report: Report) -> No
             board.add_figure(name, figure, run.config.num_steps, close=False)
     plain = {arm: [records.encode(r)[0] for r in rs] for arm, rs in found.items()}
     files.write_json(run.path / "metrics.json", plain)
-    laid_out = [_marked(name, rows, report) for name, rows in report.tables.items()]
+    tables = [_marked(name, rows, report) for name, rows in report.tables.items()]
     reporting.write_report(
         run.path / "report.html",
         title=report.title,
         findings=report.findings,
         summary=report.summary,
-        tables=laid_out,
-        texts=report.texts,
+        tables=tables,
         figures={caption: pngs[name] for name, (caption, _) in figures.items()},
+        texts=report.texts,
         config=directory.read_json(run.path / "config.json"),
         undefined={**report.undefined, **undefined.seeds_without(plain)},
     )
-    texts = [f"{t.caption}\n\n{reporting.format_table(t)}" for t in laid_out]
+    texts = [f"{table.caption}\n\n{reporting.format_table(table)}" for table in tables]
     directory.write_bytes(run.path / "tables.md", "\n\n".join(texts).encode())
+    if report.texts:
+        marked = [f"{caption}\n\n{marks}" for caption, marks in report.texts.items()]
+        directory.write_bytes(run.path / "texts.txt", "\n\n".join(marked).encode())
     where = f"All tables and figures: {run.path / 'report.html'}"
-    print("", *texts[:1], *report.findings, where, sep="\n\n")
+    few = [
+        marks._replace(texts=marks.texts[:_PRINTED])
+        for marks in list(report.texts.values())[:1]
+    ]
+    colour = terminal.has_colour(sys.stdout)
+    printed = [marks.text(colour=colour) for marks in few]
+    print("", *texts[:1], *printed, *report.findings, where, sep="\n\n")
 
 
 def _marked(caption: str, rows: Rows, report: Report) -> reporting.Table:

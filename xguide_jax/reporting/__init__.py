@@ -1,7 +1,8 @@
 """What comes out of a run: figures for a paper, tables, and one page that holds both.
 
 A page begins with what came out (`finding`), shows pictures, and folds its tables
-(`Table`, a list of columns written as data) below.
+(`Table`, a list of columns written as data) below. Texts with a score on each word are
+`token_marks`.
 
 Everything takes NumPy arrays or plain values and returns a Matplotlib `Figure` or text;
 only `write_report` writes a file. Undefined values are counted and shown, not hidden.
@@ -15,11 +16,22 @@ from xguide_jax.reporting.map_figures import overlay, saliency_grid
 from xguide_jax.reporting.report import write_report
 from xguide_jax.reporting.style import to_png
 from xguide_jax.reporting.tradeoff_figures import pareto_front, tradeoff
-from xguide_jax.tables import Column, Table, format_table, format_value, table_of
+from xguide_jax.tables import (
+    Column,
+    MarkedText,
+    Table,
+    TokenMarks,
+    format_table,
+    format_value,
+    table_of,
+    token_marks,
+)
 
 __all__ = (
     "Column",
+    "MarkedText",
     "Table",
+    "TokenMarks",
     "curves",
     "finding",
     "format_table",
@@ -29,6 +41,7 @@ __all__ = (
     "saliency_grid",
     "table_of",
     "to_png",
+    "token_marks",
     "tradeoff",
     "training_curves",
     "write_report",

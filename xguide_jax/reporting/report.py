@@ -11,11 +11,12 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import jinja2
+import markupsafe
 from matplotlib.figure import Figure
 
 from xguide_jax import files
 from xguide_jax.reporting import style
-from xguide_jax.tables import formatting, tabulating
+from xguide_jax.tables import formatting, marked_texts, tabulating
 
 Picture = Figure | bytes | str | os.PathLike[str]
 
@@ -29,6 +30,7 @@ def write_report(
     title: str,
     findings: Sequence[str] = (),
     figures: Mapping[str, Picture] | None = None,
+    texts: Mapping[str, marked_texts.TokenMarks] | None = None,
     tables: Mapping[str, Sequence[tabulating.Row]] | Sequence[tabulating.Table] = (),
     summary: str = "",
     config: Mapping[str, object] | None = None,
@@ -36,9 +38,9 @@ def write_report(
 ) -> pathlib.Path:
     """Writes the report of a run as one HTML file that needs nothing else.
 
-    The page begins with what came out, then shows the figures, then the tables, each
-    folded under its caption. The file appears whole or not at all: it is written beside
-    `path`, flushed to the disk and renamed. Missing folders are made.
+    The page begins with what came out, then shows the figures and the texts, then the
+    tables, each folded under its caption. The file appears whole or not at all: it is
+    written beside `path`, flushed to the disk and renamed. Missing folders are made.
 
     Args:
       path: of the file, e.g. `runs/digits/report.html`.
@@ -46,6 +48,7 @@ def write_report(
       findings: what came out, a paragraph each, as `finding` makes them.
       figures: {caption: a Matplotlib figure, or a PNG as bytes or by its path}, in the
         order shown.
+      texts: {caption: scored texts, of `token_marks`}, in the order shown.
       tables: `Table`s, or {caption: rows of {column: value}}, in the order shown.
       summary: what was run and how to read it, in paragraphs separated by empty lines;
         folded where there are findings.
@@ -70,6 +73,7 @@ def write_report(
         figures=[
             _drawn(caption, figure) for caption, figure in (figures or {}).items()
         ],
+        texts=texts or {},
         config=None if config is None else list(_flat(config)),
         undefined=undefined,
     )
@@ -86,10 +90,16 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
         # Every value on the page passes here, before it is escaped.
-        finalize=formatting.format_value,
+        finalize=_finalised,
     )
     source = importlib.resources.files(__package__).joinpath("report.html.j2")
     return environment.from_string(source.read_text(encoding="utf-8"))
+
+
+def _finalised(value: object) -> object:
+    if isinstance(value, marked_texts.TokenMarks):
+        return markupsafe.Markup(value._repr_html_())  # escapes its texts itself
+    return formatting.format_value(value)
 
 
 def _flat(config: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
