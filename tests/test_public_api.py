@@ -507,7 +507,9 @@ API = {
         "shape data_dir download mean std",
         "data_dir download mean std",
     ),
+    "data.text_words": ("texts corpus", "index", ""),
     "data.textured_digits": ("digits", "rho half seed", ""),
+    "data.token_classes": ("texts corpus", "", ""),
     "data.tokenise": (
         "corpus tokenizer",
         "max_length rationale mass_per attributes",
@@ -742,7 +744,7 @@ def test_every_public_function_is_pinned(module):
 def test_the_names_that_are_no_functions():
     names = {
         "data": "Corpus Dataset LabelledRegion Marks SimulatedAnnotations "
-        "Stream TextExample TokenCounts",
+        "Stream TextExample TextWords TokenClasses TokenCounts",
         "training": "Aux Interrupted LockedError NonFiniteError",
     }
     for module, classes in names.items():

@@ -65,6 +65,12 @@ from xguide_jax.data.sources.tfds_builders import (
 )
 from xguide_jax.data.targets import choose_targets
 from xguide_jax.data.text.buckets import bucketed_batches, bucketed_eval_batches
+from xguide_jax.data.text.by_word import (
+    TextWords,
+    TokenClasses,
+    text_words,
+    token_classes,
+)
 from xguide_jax.data.text.entailment import entailment_or_not
 from xguide_jax.data.text.examples import Corpus, Span, TextExample
 from xguide_jax.data.text.highlights import parse_stars
@@ -113,6 +119,8 @@ __all__ = (
     "Span",
     "Stream",
     "TextExample",
+    "TextWords",
+    "TokenClasses",
     "TokenCounts",
     "batch_indices",
     "bccd_crops",
@@ -176,7 +184,9 @@ __all__ = (
     "tensorflow_datasets_esnli",
     "tensorflow_datasets_images",
     "tensorflow_datasets_regions",
+    "text_words",
     "textured_digits",
+    "token_classes",
     "tokenise",
     "transform_together",
     "validate",
