@@ -232,7 +232,7 @@ API = {
     "metrics.relevance_rank_accuracy": ("maps region", "where", "where"),
     "metrics.removal_and_insertion": (
         "predict_fn inputs labels attributions",
-        "fractions fill key num_random_orders value", "value",
+        "fractions fill key num_random_orders value where", "value where",
     ),
     "metrics.removal_curve": (
         "predict_fn inputs labels attributions", "fractions fill key value where",

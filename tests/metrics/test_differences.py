@@ -223,3 +223,27 @@ def test_average_precision_is_no_trapezoid():
     np.testing.assert_array_equal(
         metrics.average_precision(row(2, 1), row(0, 1)), [0.5]
     )
+
+
+def test_how_tokens_go_is_said():
+    inputs = {"tokens": np.array([[4, 2]], np.int32), "mask": np.ones((1, 2), bool)}
+    removals = {
+        "deleted": ops.delete_positions(["tokens"], mask="mask"),
+        "hidden": ops.hide_positions("mask"),
+        "another": ops.fill_leaf(
+            "tokens", functools.partial(ops.constant_fill, value=1)
+        ),
+    }
+
+    def predict_fn(inputs):
+        shown = jnp.where(inputs["mask"], inputs["tokens"], 0).astype(jnp.float32)
+        return shown @ jnp.array([[1.0], [2.0]])
+
+    found = {
+        name: metrics.comprehensiveness(
+            predict_fn, inputs, np.zeros(1, int), row(2, 1), fractions=(0.5,),
+            fill=removal, key=KEY, value=first_logit,
+        )[0]
+        for name, removal in removals.items()
+    }  # fmt: skip
+    assert found == {"deleted": 6, "hidden": 4, "another": 3}

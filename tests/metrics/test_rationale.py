@@ -94,9 +94,8 @@ def test_spans_without_a_partner_and_without_an_answer():
 
 
 @hypothesis.given(SETS, SETS, SETS)
-def test_tokens_and_spans_equal_their_definitions(predicted, marks, where):
+def test_tokens_equal_their_definitions(predicted, marks, where):
     of_tokens = np.stack(token_agreement(predicted, marks, where=where))
-    of_spans = np.stack(of_halves(predicted, marks, where=where))
     overlap = token_iou(predicted, marks, where=where)
     for row in range(len(marks)):
         found, true = (
@@ -107,8 +106,18 @@ def test_tokens_and_spans_equal_their_definitions(predicted, marks, where):
         np.testing.assert_allclose(of_tokens[:, row], expected, rtol=1e-6)
         iou = len(found & true) / len(found | true) if true else np.nan
         np.testing.assert_allclose(overlap[row], iou, rtol=1e-6)
+
+
+# At a third two spans may match one, and one two.
+@pytest.mark.parametrize("threshold", [0.5, 1 / 3])
+@hypothesis.given(SETS, SETS, SETS)
+def test_spans_equal_their_definition(threshold, predicted, marks, where):
+    metric = functools.partial(span_agreement, iou_threshold=threshold)
+    of_spans = np.stack(metric(predicted, marks, where=where))
+    for row in range(len(marks)):
         found, true = (spans_of(e[row] & where[row]) for e in (predicted, marks))
-        pairs = [[2 * len(p & m) >= len(p | m) for m in true] for p in found]
+        share = lambda p, m: len(p & m) / len(p | m)
+        pairs = [[share(p, m) >= threshold for m in true] for p in found]
         expected = by_hand(
             [any(row) for row in pairs],
             [any(pairs[p][m] for p in range(len(found))) for m in range(len(true))],

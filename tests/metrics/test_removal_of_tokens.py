@@ -116,6 +116,33 @@ def test_padding_changes_nothing_and_specials_never_go(function, removal):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_both_views_and_their_chance_by_one_sort():
+    seen = []
+
+    def record(inputs):
+        seen.append(jax.tree.map(np.asarray, inputs))
+        return weighted(inputs)
+
+    settings = {"fractions": (0.4, 0.7), "key": KEY, "where": COUNTED}
+    settings |= {"value": attributions.regression_output, "fill": REMOVALS["delete"]}
+    arguments = (INPUTS, LABELS, SCORES)
+    found = metrics.removal_and_insertion(
+        record, *arguments, num_random_orders=3, **settings
+    )
+    for function in ("removal", "insertion"):
+        expected = measure(function, weighted, "delete", fractions=(0.4, 0.7))
+        np.testing.assert_array_equal(getattr(found, function), expected)
+    # Removed and left at random are as many as by the map: 1 and 2 of three, 0 and 1
+    # of two, with two specials.
+    left = np.array([each["mask"].sum(axis=1) for each in seen])
+    np.testing.assert_array_equal(left[0::8], [[4, 4], [3, 3]])
+    np.testing.assert_array_equal(left[1::8], [[3, 2], [4, 3]])
+    for draw in range(3):
+        np.testing.assert_array_equal(left[2 + 2 * draw :: 8], left[0::8])
+        np.testing.assert_array_equal(left[3 + 2 * draw :: 8], left[1::8])
+    assert found.random_removal.shape == found.random_insertion.shape == (3, 2, 2)
+
+
 def test_a_fill_of_one_array_does_not_fit_inputs_of_several():
     blank = functools.partial(ops.constant_fill, value=0)
     for function in FUNCTIONS.values():

@@ -40,7 +40,7 @@ class Order:
         valid = None if where is None else masking.valid_cells(attributions, where)
         self._places, self.defined, self._num_valid = _ordered(attributions, valid)
         self._num_scores = math.prod(attributions.shape[1:])
-        self._valid = valid
+        self._is_partial = where is not None
 
     def highest(self, fraction: float, *, round_up: bool = False) -> Array:
         """The most salient features of each map.
@@ -52,12 +52,7 @@ class Order:
         Returns:
           bool, shaped like the attributions.
         """
-        among = functools.partial(count, fraction, round_up=round_up)
-        if self._valid is None:
-            return self.between(0, among(self._num_scores))
-        counts = np.array([among(n) for n in range(self._num_scores + 1)], np.int32)
-        shape = (-1, *[1] * (self._places.ndim - 1))
-        return self._places < jnp.asarray(counts)[self._num_valid].reshape(shape)
+        return self.between(0, self.count(fraction, round_up=round_up))
 
     def all_but_highest(self, fraction: float, *, round_up: bool = False) -> Array:
         """All other features that are ordered.
@@ -69,14 +64,31 @@ class Order:
         Returns:
           bool, shaped like the attributions.
         """
-        others = ~self.highest(fraction, round_up=round_up)
-        return others if self._valid is None else others & self._valid
+        return self.between(self.count(fraction, round_up=round_up), self.count(1.0))
 
-    def between(self, first: int, last: int) -> Array:
+    def count(self, fraction: float, *, round_up: bool = False) -> int | Array:
+        """How many features a fraction of those that are ordered is.
+
+        Args:
+          fraction: d.
+          round_up: whether it is ceil(d n) or floor(d n).
+
+        Returns:
+          one number for all maps, or where they have different n, int32 [B, 1, ...].
+        """
+        among = functools.partial(count, fraction, round_up=round_up)
+        if not self._is_partial:
+            return among(self._num_scores)
+        counts = np.array([among(n) for n in range(self._num_scores + 1)], np.int32)
+        shape = (-1, *[1] * (self._places.ndim - 1))
+        return jnp.asarray(counts)[self._num_valid].reshape(shape)
+
+    def between(self, first: int | Array, last: int | Array) -> Array:
         """The features from one place of the order to another.
 
         Args:
-          first: the lowest place, 0 that of the most salient.
+          first: the lowest place, 0 that of the most salient; one for all maps, or
+            int [B, 1, ...].
           last: the place after the highest.
 
         Returns:
