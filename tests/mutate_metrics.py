@@ -56,8 +56,8 @@ MORE_TESTS = {
     "presenting": ["evaluating"],
     "result_tables": ["evaluating"],
 }
-# {file: {flip: why no test can tell, or need}}
-EXPLAINED: dict[str, dict[str, str]] = {}
+# {(file, the line, the flip): why no test can tell, or need not}
+EXPLAINED: dict[tuple[str, str, str], str] = {}
 
 
 def flips(source):
@@ -157,12 +157,13 @@ def mutate(copy, path):
     start = time.monotonic()
     for line, what, flipped in every:
         (copy / path).write_text(flipped)
-        explained = what in EXPLAINED.get(str(path), {})
+        text = source.splitlines()[line - 1].strip()
+        explained = (str(path), text, what) in EXPLAINED
         alive = survives(copy, tests, killers)
         state = ("explained" if explained else "SURVIVED") if alive else "killed"
         counts[state] += 1
         if alive or explained:
-            print(f"{state:9} {path}:{line}: {what}", flush=True)
+            print(f"{state:9} {path}:{line}: {what}    in: {text}", flush=True)
     (copy / path).write_text(source)
     seconds = time.monotonic() - start
     print(f"{path}: {counts} of {len(every)}, {seconds:.0f} s", flush=True)

@@ -80,13 +80,17 @@ def _apart(run: Finished) -> list[str]:
     return [arm.text for arm in run.every if not run.subject.competes(arm)]
 
 
+def _accuracies(first: evaluation.Evaluation) -> dict[str, Callable[[Any], float]]:
+    """{title: evaluation of a network -> a number that is not of a map}."""
+    named: dict[str, Callable[[Any], float]] = {"accuracy": lambda e: e.accuracy.mean}
+    if first.groups is not None:
+        named["worst group"] = lambda e: e.groups.worst
+        named["group balanced"] = lambda e: e.groups.balanced
+    return named
+
+
 def _accuracy(run: Finished, found: Found, seeds: str) -> reporting.Table:
-    titles: dict[str, Callable[[Any], float]] = {"accuracy": lambda e: e.accuracy.mean}
-    if next(iter(found.values()))[0].measured.groups is not None:
-        titles |= {
-            "worst group": lambda e: e.groups.worst,
-            "group balanced": lambda e: e.groups.balanced,
-        }
+    titles = _accuracies(found[run.every[0].text][0].measured)
     columns = [reporting.Column("arm")]
     columns += [reporting.Column(title, best="max") for title in titles]
     rows: list[list[object]] = [
@@ -223,18 +227,19 @@ def _undefined(found: Found) -> dict[str, int]:
 
 
 def _plain(run: Finished, found: Found) -> dict[str, Any]:
-    """The numbers of the tables, of every seed."""
+    """The numbers of the tables, [S] each."""
 
-    def of_one(each: evaluation.Evaluation) -> dict[str, Any]:
-        groups = each.groups
+    def of_arm(repeats: Sequence[results.Result[evaluation.Evaluation]]) -> Any:
+        first = repeats[0].measured
+        each_seed = lambda get: [_number(get(each.measured)) for each in repeats]
         return {
-            "accuracy": each.accuracy.mean,
-            "worst group": None if groups is None else groups.worst,
+            **{title: each_seed(get) for title, get in _accuracies(first).items()},
             "maps": {
                 name: {
-                    q.title: _number(q.get(each)) for q in quantities.of_map(each, name)
+                    each.title: each_seed(each.get)
+                    for each in quantities.of_map(first, name)
                 }
-                for name in each.maps
+                for name in first.maps
             },
         }
 
@@ -242,13 +247,10 @@ def _plain(run: Finished, found: Found) -> dict[str, Any]:
         "experiment": run.name,
         "seeds": list(run.seeds),
         "num_examples": found[run.every[0].text][0].measured.num_examples,
-        "arms": {
-            arm: [of_one(each.measured) for each in repeats]
-            for arm, repeats in found.items()
-        },
+        "arms": {arm: of_arm(repeats) for arm, repeats in found.items()},
     }
 
 
-def _number(value: Sequence[float] | float) -> float | None:
-    number = float(np.asarray(value))
-    return round(number, 5) if np.isfinite(number) else None
+def _number(value: float) -> float | None:
+    """As JSON has it: None where undefined."""
+    return round(float(value), 5) if np.isfinite(value) else None

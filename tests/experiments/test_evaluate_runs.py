@@ -132,8 +132,11 @@ def test_the_page_has_a_table_a_map_and_sets_controls_apart(measured):
         assert name in page
     numbers = json.loads((run_dir / "numbers.json").read_text())
     assert numbers["seeds"] == [0, 1]
-    own = numbers["arms"]["signed"][1]["maps"]["integrated gradients, signed"]
-    assert {"removal gap, own baseline", "attribution error"} <= own.keys()
+    own = numbers["arms"]["signed"]
+    assert own["accuracy"] == [r.measured.accuracy.mean for r in measured[0]["signed"]]
+    signed = own["maps"]["integrated gradients, signed"]
+    assert {"removal gap, own baseline", "attribution error"} <= signed.keys()
+    assert len(signed["attribution error"]) == 2
 
 
 def test_controls_do_not_compete():

@@ -181,6 +181,7 @@ def test_arguments_out_of_range_are_refused():
         fgsm(radius=0.1, bounds=(0.0, 0.8))
     with pytest.raises(ValueError, match=r"`inputs`\[0, 0\] \(=0.5"):
         fgsm(radius=0.1, bounds=(0.6, 1.0))
+    fgsm(radius=0.1, bounds=(0.0, np.float32(0.9)))  # the bounds are within
     with pytest.raises(AssertionError):
         metrics.fgsm(lambda x: jnp.sum(x), inputs, radius=0.1, bounds=FREE)
     with pytest.raises(AssertionError):
