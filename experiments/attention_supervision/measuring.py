@@ -144,7 +144,7 @@ def _make_attended(
                 name: evaluation.summarise(
                     metrics.attention_share(weights[:, np.array(of)], which)
                 ).mean
-                for name, which in classes.items()
+                for name, which in classes._asdict().items()
             }
 
         return Attended(shares(supervised), shares(sorted(every - {*supervised})))

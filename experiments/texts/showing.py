@@ -47,16 +47,15 @@ def shown(
       Six of them.
     """
     rows = range(min(NUM_SHOWN, len(texts.labels)))
+    words = [data.text_words(texts, parts.texts, index=row) for row in rows]
     names = texts.class_names
-    places = [_places(texts, parts.texts, row) for row in rows]
     marks = texts.annotations["rationale"] > 0
-    total = lambda values, at: [float(np.sum(values[p])) if p else np.nan for p in at]
     return Shown(
         titles=[names[texts.labels[row]] for row in rows],
-        words=[_words(parts.texts, texts.annotations["row"][row]) for row in rows],
-        marked=[[bool(marks[row, p].any()) for p in places[row]] for row in rows],
+        words=[list(of_text.words) for of_text in words],
+        marked=[(words[row].sums(marks[row]) > 0).tolist() for row in rows],
         scores={
-            name: [total(values[row], places[row]) for row in rows]
+            name: [words[row].sums(values[row]).tolist() for row in rows]
             for name, values in maps.items()
         },
         predicted=[names[classes[row]] for row in rows],
@@ -90,28 +89,3 @@ def marked_texts(
     name = explainer.replace("_", " ")
     caption = f"{name} of the first test texts, one scale; what people marked is lined"
     return {caption[:1].upper() + caption[1:]: tables.token_marks(texts)}
-
-
-def _words(corpus: data.Corpus, row: int) -> list[str]:
-    """Of both texts, the second on a line of its own."""
-    example = corpus.examples[row]
-    found = []
-    for text, start in ((example.text, ""), (example.text_b, "\n")):
-        end = 0
-        for number, (a, b) in enumerate(data.word_spans(text)):
-            blank = start if number == 0 else text[end:a]
-            found.append(blank + text[a:b])
-            end = b
-    return found
-
-
-def _places(texts: data.Dataset, corpus: data.Corpus, row: int) -> list[list[int]]:
-    """The tokens of each word of both texts; none where it was cut away."""
-    example = corpus.examples[texts.annotations["row"][row]]
-    numbers = texts.annotations["words"][row]
-    segments = texts.inputs["segments"][row]
-    return [
-        np.flatnonzero((numbers == number) & (segments == segment)).tolist()
-        for segment, text in enumerate((example.text, example.text_b))
-        for number in range(len(data.word_spans(text)))
-    ]
