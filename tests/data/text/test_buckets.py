@@ -3,12 +3,13 @@
 import functools
 
 import hypothesis
+import jax
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
 from experiments.running import feeding, flags
-from xguide_jax import data
+from xguide_jax import data, testing
 
 
 def _dataset(lengths, max_length=8):
@@ -97,6 +98,19 @@ def test_the_slices_of_all_processes_joined_are_the_batch_of_one():
         ]
         tokens = [part["inputs"]["tokens"] for part in slices]
         np.testing.assert_array_equal(np.concatenate(tokens), whole["inputs"]["tokens"])
+
+
+def test_a_network_says_the_same_of_a_text_however_far_it_is_padded():
+    dataset = _dataset(_LENGTHS)
+    apply_fn, params, state = testing.token_network(
+        jax.random.key(0), vocabulary_size=len(_LENGTHS)
+    )
+    predict = jax.jit(lambda x: apply_fn(params, state, x, train=False)[0].logits)
+    for step in range(4):
+        batch = _FEED(dataset)(step)
+        padded = data.make_batch(dataset, batch["row"], seed=0, step=step)
+        logits, expected = predict(batch["inputs"]), predict(padded["inputs"])
+        np.testing.assert_allclose(logits, expected, rtol=1e-5)
 
 
 def test_evaluation_sees_every_example_once_and_pads_with_weight_zero():
