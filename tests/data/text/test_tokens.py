@@ -409,6 +409,8 @@ def test_attributes_are_numbered_as_given():
     assert dataset.annotations["heuristic"].tolist() == [1, -1, 0]
     with pytest.raises(ValueError, match=r"example '2' has heuristic 'overlap', which"):
         _tokenise(*some, attributes={"heuristic": ("subsequence",)})
+    with pytest.raises(ValueError, match=r"must not be called \['labels', 'words'\]"):
+        _tokenise(*some, attributes={"words": (), "labels": (), "heuristic": ()})
 
 
 @pytest.mark.parametrize("span", [(0, 99), (-1, 2), (3, 3), (5, 2)])

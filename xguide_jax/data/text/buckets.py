@@ -124,7 +124,9 @@ def _buckets_of(dataset: datasets.Dataset, buckets: Sequence[int]) -> np.ndarray
     mask = dataset.inputs["mask"]
     if not buckets or np.any(np.diff([0, *buckets]) <= 0):
         raise ValueError(f"`buckets` (={tuple(buckets)}) must be lengths that rise.")
-    lengths = np.max(mask * np.arange(1, mask.shape[1] + 1), axis=1, initial=0)
+    # Up to the last token; of none, argmax says the same as of a whole row.
+    padding = np.argmax(mask[:, ::-1], axis=1)
+    lengths = np.where(mask.any(axis=1), mask.shape[1] - padding, 0)
     longest = int(np.max(lengths, initial=0))
     if longest > buckets[-1]:
         raise ValueError(

@@ -16,6 +16,11 @@ from xguide_jax.data.text import alignment, examples, layout, rationales, vocabu
 # How much mass a marked word has, before the marks of an example are normalised.
 MassPer = Literal["piece", "word"]
 
+# What a batch holds besides attributes.
+_NAMES = frozenset(
+    ("inputs", "labels", "rationale", "rationale_valid", "special", "words", "row")
+)
+
 
 class TokenCounts(NamedTuple):
     """What became of a corpus on its way into tokens.
@@ -85,7 +90,8 @@ def tokenise(
     Raises:
       ValueError: if the tokenizer cuts, pads or lacks special tokens; if `max_length`
         leaves no room for a token of each text; if a span lies outside its text or an
-        attribute has another value, naming the example; or if no example has tokens.
+        attribute has another value, naming the example; if an attribute has the name of
+        something else in a batch; or if no example has tokens.
 
     Source: Stacey, Belinkov, Rei, "Supervising Model Attention with Human Explanations
       for Robust Natural Language Inference", AAAI 2022, by their public code, but for
@@ -94,6 +100,8 @@ def tokenise(
       would share one rationale.
     """
     attributes = attributes or {}
+    if taken := sorted(attributes.keys() & _NAMES):
+        raise ValueError(f"`attributes` must not be called {taken}: a batch has those.")
     pairs = any(example.text_b for example in corpus.examples)
     _check(tokenizer, max_length, mass_per, pairs=pairs)
     special_ids = vocabulary.special_ids(tokenizer)
