@@ -67,7 +67,6 @@ from xguide_jax.data.targets import choose_targets
 from xguide_jax.data.text.buckets import bucketed_batches, bucketed_eval_batches
 from xguide_jax.data.text.by_word import (
     TextWords,
-    TokenClasses,
     text_words,
     token_classes,
 )
@@ -120,7 +119,6 @@ __all__ = (
     "Stream",
     "TextExample",
     "TextWords",
-    "TokenClasses",
     "TokenCounts",
     "batch_indices",
     "bccd_crops",

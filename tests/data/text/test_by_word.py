@@ -62,32 +62,30 @@ def test_a_word_that_was_cut_away_has_no_sum():
 def test_every_token_is_of_one_kind():
     classes = data.token_classes(texts(), CORPUS)
     drawn = {
-        "class_token": "x................ x................",
+        "class token": "x................ x................",
         "separator": "........x......x. ...x.x...........",
-        "text": ".xxxxxxx......... .xx..............",
-        "text_b": ".........xxxxxx.. ....x............",
+        "first text": ".xxxxxxx......... .xx..............",
+        "second text": ".........xxxxxx.. ....x............",
         "punctuation": ".......x......x.. ..x..............",
-        "stop_word": ".x.x.....x....... .................",
+        "stop words": ".x.x.....x....... .................",
         "content": "..x.xxx...xxxx... .x..x............",
     }
     for name, both in drawn.items():
         expected = [[c == "x" for c in row] for row in both.split()]
-        np.testing.assert_array_equal(getattr(classes, name), expected, err_msg=name)
+        np.testing.assert_array_equal(classes[name], expected, err_msg=name)
+    assert classes.keys() == drawn.keys()
     mask = texts().inputs["mask"].astype(int)
-    specials = [classes.class_token, classes.separator]
-    for rest in (
-        [classes.text, classes.text_b],
-        [classes.punctuation, classes.stop_word, classes.content],
-    ):
-        np.testing.assert_array_equal(np.sum([*specials, *rest], axis=0), mask)
+    every = list(classes.values())
+    for rest in (every[2:4], every[4:]):
+        np.testing.assert_array_equal(np.sum([*every[:2], *rest], axis=0), mask)
 
 
 def test_parts_of_a_data_set_know_their_examples():
     part = data.take(texts(), np.array([1]))
     assert data.text_words(part, CORPUS, index=0).words[0] == "Cats"
     whole = data.token_classes(texts(), CORPUS)
-    for one, both in zip(data.token_classes(part, CORPUS), whole, strict=True):
-        np.testing.assert_array_equal(one[0], both[1])
+    for name, one in data.token_classes(part, CORPUS).items():
+        np.testing.assert_array_equal(one[0], whole[name][1])
 
 
 def test_another_corpus_is_refused_by_name():
@@ -113,5 +111,5 @@ def test_of_a_tokeniser_the_words_are_those_of_the_text():
         ]
         assert len(pieces) == len(written)
     classes = data.token_classes(made, CORPUS)
-    stop = made.inputs["tokens"][classes.stop_word]
+    stop = made.inputs["tokens"][classes["stop words"]]
     assert {tokenizer.id_to_token(i) for i in stop} == {"a", "is", "the", "and"}

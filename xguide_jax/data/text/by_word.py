@@ -42,31 +42,6 @@ class TextWords(NamedTuple):
         return np.where(np.bincount(places, minlength=size) > 0, totals, np.nan)
 
 
-class TokenClasses(NamedTuple):
-    """Which tokens are of a class, bool [N, T] each, none of them on padding.
-
-    The class token, separators and the two texts divide the tokens; the class token,
-    separators, punctuation, stop words and content do so as well.
-
-    Attributes:
-      class_token: [CLS].
-      separator: [SEP].
-      text: pieces of the first text, e.g. the premise.
-      text_b: pieces of the second, e.g. the hypothesis.
-      punctuation: pieces of both texts that are one of `PUNCTUATION`.
-      stop_word: pieces of words among `STOP_WORDS`, upper or lower case.
-      content: all others of both texts.
-    """
-
-    class_token: np.ndarray
-    separator: np.ndarray
-    text: np.ndarray
-    text_b: np.ndarray
-    punctuation: np.ndarray
-    stop_word: np.ndarray
-    content: np.ndarray
-
-
 def text_words(
     texts: datasets.Dataset, corpus: examples.Corpus, *, index: int
 ) -> TextWords:
@@ -100,15 +75,23 @@ def text_words(
     return TextWords((*first, *second), places)
 
 
-def token_classes(texts: datasets.Dataset, corpus: examples.Corpus) -> TokenClasses:
+def token_classes(
+    texts: datasets.Dataset, corpus: examples.Corpus
+) -> dict[str, np.ndarray]:
     """Which tokens are special, of which text, and of which kind of word.
+
+    'class token' is [CLS] and 'separator' [SEP]; 'first text' and 'second text' are
+    pieces of each, e.g. of premise and hypothesis; 'punctuation' is one of the marks
+    `PUNCTUATION`, 'stop words' are pieces of words among `STOP_WORDS`, upper or lower
+    case, and 'content' pieces of all others. The specials with the two texts divide the
+    tokens, and so do the specials with the three kinds of words.
 
     Args:
       texts: of `tokenise`, or a part of it.
       corpus: the one that it was made of.
 
     Returns:
-      `TokenClasses`.
+      {class: bool [N, T]}, all of them False on padding.
 
     Raises:
       ValueError: as `text_words`.
@@ -126,15 +109,15 @@ def token_classes(texts: datasets.Dataset, corpus: examples.Corpus) -> TokenClas
         # The last one is for the place -1.
         kinds[index] = np.array([*map(_kind, found.words), _NONE])[found.places]
     inside = mask & ~special
-    return TokenClasses(
-        class_token=special & first,
-        separator=special & ~first,
-        text=inside & (segments == 0),
-        text_b=inside & (segments == 1),
-        punctuation=inside & (kinds == _PUNCTUATION),
-        stop_word=inside & (kinds == _STOP_WORD),
-        content=inside & (kinds == _CONTENT),
-    )
+    return {
+        "class token": special & first,
+        "separator": special & ~first,
+        "first text": inside & (segments == 0),
+        "second text": inside & (segments == 1),
+        "punctuation": inside & (kinds == _PUNCTUATION),
+        "stop words": inside & (kinds == _STOP_WORD),
+        "content": inside & (kinds == _CONTENT),
+    }
 
 
 _NONE, _PUNCTUATION, _STOP_WORD, _CONTENT = range(4)
