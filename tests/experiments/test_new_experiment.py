@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 import importlib.util
+import io
 from typing import NamedTuple
 
 import numpy as np
 import optax
 
-from experiments.running import arms, feeding, flags, loop, report, results
-from xguide_jax import attributions, data, guidance, models, ops
+from experiments.running import arms, feeding, flags, loop, report, results, terminal
+from xguide_jax import attributions, data, guidance, models, ops, reporting
 
 
 class Measured(NamedTuple):
@@ -51,7 +52,10 @@ def trials(config):
 def make_report(found, config):
     columns = [report.mean("loss", lambda m: m.loss), report.speed()]
     tables = {"Loss": report.table(columns, found)}
-    return report.Report("New", "A new one.", [], tables, {}, {}, {"loss": "loss"})
+    few = reporting.MarkedText("first", ["It", " holds"], {"unguided": [0.0, 1.0]})
+    texts = {"Words": reporting.token_marks([few] * 3)}
+    shown = ("A new one.", [], tables, {}, {}, {"loss": "loss"})
+    return report.Report("New", *shown, texts=texts)
 
 
 GRAMMAR = arms.Grammar(unguided=("unguided",), terms=("sgt",))
@@ -61,7 +65,7 @@ EXPERIMENT = loop.Experiment(
 )  # fmt: skip
 
 
-def test_a_new_experiment_runs_and_its_records_come_back(tmp_path):
+def test_a_new_experiment_runs_and_its_records_come_back(tmp_path, capsys):
     has_board = importlib.util.find_spec("tensorboardX") is not None
     config = Config(run_dir=tmp_path, tensorboard=has_board)
     loop.run_experiment(EXPERIMENT, config)
@@ -72,7 +76,12 @@ def test_a_new_experiment_runs_and_its_records_come_back(tmp_path):
     assert found.arm == arm
     assert found.measured.loss == 2
     np.testing.assert_array_equal(found.measured.rows, [0.0, np.nan])
-    assert (tmp_path / "report.html").exists()
+    assert ">holds</b>" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "texts.txt").read_text().count("It holds[9]") == 3
+    # Two of them in the terminal, which here is none and has no colours.
+    printed = capsys.readouterr().out
+    assert printed.count("It holds[9]") == 2
+    assert "\x1b" not in printed
     if has_board:  # an extra
         event = lambda name: b"".join(
             path.read_bytes() for path in (tmp_path / "tensorboard" / name).iterdir()
@@ -82,3 +91,21 @@ def test_a_new_experiment_runs_and_its_records_come_back(tmp_path):
         assert b"sgt" not in event("unguided-0")
         assert b"training" in event("report")
         assert b"PNG" in event("report")
+
+
+def test_colours_are_for_terminals_that_want_them(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert terminal.has_colour(Terminal())
+    assert not terminal.has_colour(io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "")  # as if it were not there
+    assert terminal.has_colour(Terminal())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not terminal.has_colour(Terminal())
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert not terminal.has_colour(Terminal())

@@ -115,7 +115,10 @@ def test_a_quantile_saturates_outliers_and_says_so():
     assert marks.scale == (pytest.approx(0.1), True, False)
     assert "0.1 or more" in str(marks)
     assert "0.1 or more" in marks._repr_html_()
-    assert Page(marks).word("dog")[0]["style"] == "--shade:0.800"
+    shades = [a["style"] for _, a in Page(marks).elements if "style" in a]
+    assert shades[-8:] == ["--shade:0.800"] * 8  # also of the outlier
+    assert str(marks).count("[9]") == 8 + 1
+    assert marks.text(colour=True).count("48;5;196m") == 8
     # More than the half have nothing: the largest then.
     scores = [0.0] * 7 + [10.0]
     marks = tables.token_marks([TEXT._replace(scores={"a": scores})], quantile=0.5)
