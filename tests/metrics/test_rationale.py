@@ -78,6 +78,11 @@ def test_precision_recall_and_f1_of_spans_by_hand():
     np.testing.assert_array_equal(np.stack(strict), [[0], [0], [0]])
     loose = span_agreement(predicted, marks, iou_threshold=0.25)
     np.testing.assert_array_equal(np.stack(loose), [[1], [1], [1]])
+    # At a third two spans match one, which is found once, or one finds two.
+    several, one = tokens("x.x......"), tokens("xxx......")
+    for pair in ((several, one), (one, several)):
+        found = span_agreement(*pair, iou_threshold=1 / 3)
+        np.testing.assert_array_equal(np.stack(found), [[1], [1], [1]])
     # Every other token: as many spans as there can be.
     most = tokens("x.x.x.x.x")
     np.testing.assert_array_equal(np.stack(of_halves(most, most)), [[1], [1], [1]])

@@ -65,11 +65,7 @@ from xguide_jax.data.sources.tfds_builders import (
 )
 from xguide_jax.data.targets import choose_targets
 from xguide_jax.data.text.buckets import bucketed_batches, bucketed_eval_batches
-from xguide_jax.data.text.by_word import (
-    TextWords,
-    text_words,
-    token_classes,
-)
+from xguide_jax.data.text.by_word import TextWords, text_words, token_classes
 from xguide_jax.data.text.entailment import entailment_or_not
 from xguide_jax.data.text.examples import Corpus, Span, TextExample
 from xguide_jax.data.text.highlights import parse_stars
