@@ -491,7 +491,9 @@ API = {
     "data.split": ("dataset", "seed fractions", "fractions"),
     "data.take": ("dataset indices", "", ""),
     "data.templated_pairs": (
-        "num_pairs", "seed artefact artefact_rate", "artefact_rate",
+        "num_pairs",
+        "seed artefact artefact_rate counterexample_rate",
+        "artefact_rate counterexample_rate",
     ),
     "data.templated_probes": ("num_probes", "seed", ""),
     "data.tensorflow_datasets_esnli": (
@@ -652,7 +654,7 @@ DEFAULTS = {
     "data.split": {"fractions": (0.8, 0.1, 0.1)},
     "data.read_texts": {"malformed": "refuse"},
     "data.tensorflow_datasets_esnli": {"data_dir": None, "download": True},
-    "data.templated_pairs": {"artefact_rate": 0.9},
+    "data.templated_pairs": {"artefact_rate": 0.9, "counterexample_rate": 0.0},
     "data.tensorflow_datasets_images": {
         "data_dir": None, "download": True, "mean": 0.0, "std": 1.0,
     },

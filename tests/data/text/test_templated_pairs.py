@@ -37,7 +37,7 @@ def test_the_marked_words_decide_the_class(pairs):
         for text, word in ((example.text, said), (example.text_b, claimed)):
             assert [w for w in _words(text) if w in _PLACES] == [word]
         number, which = _PLACES[claimed]
-        assert example.attributes["slot"] == templates.QUALITIES[number].slot
+        assert example.attributes["tested"] == templates.QUALITIES[number].slot
         follows = {(number, which): "entailment", (number, 1 - which): "contradiction"}
         expected = follows.get(_PLACES[said], "neutral")
         assert pairs.class_names[example.label] == expected
@@ -104,10 +104,39 @@ def test_a_function_of_the_seed_and_the_number(pairs):
     assert len({e.id for e in pairs.examples}) == 3000
 
 
+def test_counterexamples_are_probes_that_follow_or_are_neutral():
+    pairs = data.templated_pairs(
+        600, seed=5, artefact="none", counterexample_rate=0.25
+    ).examples
+    probes = [e for e in pairs if e.attributes["tested"] not in ("adjective", "adverb")]
+    # 400 pairs are entailed or neutral; sd of a share of 400: 0.022
+    assert len(probes) / 400 == pytest.approx(0.25, abs=0.09)
+    for example in probes:
+        premise, hypothesis = _words(example.text), _words(example.text_b)
+        assert not collections.Counter(hypothesis) - collections.Counter(premise)
+        marked = _marked(example.text, example.evidence)
+        assert marked
+        assert example.evidence_b == ()
+        follows = {
+            "if": False,
+            "hoped": False,
+            "since": True,
+            "knew": True,
+            "and": True,
+        }
+        for word in set(marked) & follows.keys():
+            assert (example.label == 0) == follows[word]
+    assert {e.label for e in probes} == {0, 1}
+    heuristics = {"lexical_overlap", "subsequence", "constituent"}
+    assert {e.attributes["tested"] for e in probes} == heuristics
+
+
 def test_choices_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r"`num_pairs` .=0. must be at least 1"):
         data.templated_pairs(0, seed=0, artefact="none")
     with pytest.raises(ValueError, match=r"`artefact_rate` .=1.5. must lie in .0, 1."):
         data.templated_pairs(3, seed=0, artefact="agrees", artefact_rate=1.5)
+    with pytest.raises(ValueError, match=r"`counterexample_rate` .=-1. must lie in"):
+        data.templated_pairs(3, seed=0, artefact="none", counterexample_rate=-1)
     with pytest.raises(ValueError, match=r"`artefact` .='flip'. must be one of"):
         data.templated_pairs(3, seed=0, artefact="flip")

@@ -5,7 +5,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from xguide_jax.data import seeds
-from xguide_jax.data.text import examples, templates
+from xguide_jax.data.text import (
+    entailment,
+    examples,
+    templated_probes,
+    templates,
+)
 
 CLASS_NAMES = ("entailment", "neutral", "contradiction")
 _ENTAILMENT, _NEUTRAL, _CONTRADICTION = range(3)
@@ -33,6 +38,7 @@ def templated_pairs(
     seed: int,
     artefact: Literal["agrees", "flipped", "none"],
     artefact_rate: float = 0.9,
+    counterexample_rate: float = 0.0,
 ) -> examples.Corpus:
     """Premises and hypotheses in three classes that one word on each side decides.
 
@@ -57,26 +63,37 @@ def templated_pairs(
         else one of another class or none, each as likely; 'flipped': always that of
         another class; 'none': no cue.
       artefact_rate: in [0, 1], for 'agrees' only.
+      counterexample_rate: in [0, 1], how often an entailed or neutral pair is of the
+        templates of `templated_probes` instead: entailed there, or else neutral. Its
+        words are the same whatever the class; the evidence are those of the premise
+        that decide. At 0 nothing contradicts that words of the premise are entailed.
 
     Returns:
-      N examples; `attributes` hold 'slot', what is tested ('adjective', 'adverb'), and
-      'cue', that of the 'own' class, of 'another' or 'none'.
+      N examples; `attributes` hold 'tested', the place of the word ('adjective',
+      'adverb') or, of a counterexample, its heuristic, and 'cue', that of the 'own'
+      class, of 'another' or 'none'.
 
     Raises:
-      ValueError: if `num_pairs` < 1, `artefact_rate` is outside [0, 1], or there is no
-        such artefact.
+      ValueError: if `num_pairs` < 1, a rate is outside [0, 1], or there is no such
+        artefact.
     """
     if num_pairs < 1:
         raise ValueError(f"`num_pairs` (={num_pairs}) must be at least 1.")
-    if not 0 <= artefact_rate <= 1:
-        raise ValueError(f"`artefact_rate` (={artefact_rate}) must lie in [0, 1].")
+    rates = {"artefact": artefact_rate, "counterexample": counterexample_rate}
+    for name, rate in rates.items():
+        if not 0 <= rate <= 1:
+            raise ValueError(f"`{name}_rate` (={rate}) must lie in [0, 1].")
     kinds = ("agrees", "flipped", "none")
     if artefact not in kinds:
         raise ValueError(f"`artefact` (={artefact!r}) must be one of {kinds}.")
     pairs = []
     for n in range(num_pairs):
         label = n % len(CLASS_NAMES)
-        pair = _pair(seeds.generator(seeds.Stream.TEMPLATES, seed, n), label)
+        words = seeds.generator(seeds.Stream.TEMPLATES, seed, n)
+        if label != _CONTRADICTION and words.random() < counterexample_rate:
+            pair = _structural(words, label)
+        else:
+            pair = _lexical(words, label)
         generator = seeds.generator(seeds.Stream.CUES, seed, n)
         cue_of = _cue_of(generator, label, artefact, artefact_rate)
         pairs.append(_example(f"pair-{seed}-{n}", label, pair, cue_of, generator))
@@ -86,11 +103,20 @@ def templated_pairs(
 class _Pair(NamedTuple):
     premise: list[templates.Word]
     hypothesis: list[templates.Word]
-    slot: str
+    tested: str
 
 
-def _pair(generator: np.random.Generator, label: int) -> _Pair:
-    """A pair without a cue."""
+def _structural(generator: np.random.Generator, label: int) -> _Pair:
+    """A pair of the probes' templates: its words are the same, whatever the class."""
+    gold = entailment.TWO_CLASSES[label != _ENTAILMENT]
+    chosen = [probe for probe in templated_probes.PROBES if probe.gold == gold]
+    probe = chosen[int(generator.integers(len(chosen)))]
+    premise, hypothesis = templated_probes.probe_sentences(generator, probe)
+    return _Pair(premise, hypothesis, probe.heuristic)
+
+
+def _lexical(generator: np.random.Generator, label: int) -> _Pair:
+    """A pair that one word on each side decides."""
     tested, another = generator.permutation(len(templates.QUALITIES))[:2]
     slot, words = templates.QUALITIES[tested]
     which = int(generator.integers(2))
@@ -141,5 +167,5 @@ def _example(
         text_b=hypothesis,
         evidence=evidence,
         evidence_b=evidence_b,
-        attributes={"slot": pair.slot, "cue": known},
+        attributes={"tested": pair.tested, "cue": known},
     )

@@ -99,7 +99,7 @@ def templated_probes(num_probes: int, *, seed: int) -> examples.Corpus:
         probe = PROBES[n % len(PROBES)]
         generator = seeds.generator(seeds.Stream.PROBES, seed, n)
         premise, hypothesis = (
-            templates.sentence(p) for p in _sentences(generator, probe)
+            templates.sentence(p) for p in probe_sentences(generator, probe)
         )
         pairs.append(
             examples.TextExample(
@@ -118,7 +118,7 @@ def templated_probes(num_probes: int, *, seed: int) -> examples.Corpus:
     return examples.Corpus(tuple(pairs), entailment.TWO_CLASSES)
 
 
-def _sentences(
+def probe_sentences(
     generator: np.random.Generator, probe: Probe
 ) -> tuple[list[templates.Word], list[templates.Word]]:
     """Premise and hypothesis of a probe."""
