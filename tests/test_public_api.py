@@ -471,7 +471,7 @@ API = {
     "data.prefetch": ("items", "size", "size"),
     "data.read_cos_e": ("questions explanations", "", ""),
     "data.read_eraser": ("directory", "split class_names select", ""),
-    "data.read_esnli": ("path", "annotators at_least", ""),
+    "data.read_esnli": ("paths", "annotators at_least", ""),
     "data.read_esnli_explanations": ("path", "at_least", ""),
     "data.read_fever": ("directory", "split select", ""),
     "data.read_hans": ("path", "", ""),

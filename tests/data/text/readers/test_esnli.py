@@ -114,6 +114,16 @@ def test_what_publishers_leave_in_is_skipped_and_counted(tmp_path):
     assert (only.id, only.label, _marked(only.text, only.evidence)) == ("6", 2, ["Ünï"])
 
 
+def test_a_split_in_two_files_is_one_corpus(tmp_path):
+    rows = [[name, "neutral", "A b.", "C.", "", "A b.", "C."] for name in "123"]
+    one = _write(tmp_path / "train_1.csv", *rows[:2], columns=_columns(1))
+    two = _write(tmp_path / "train_2.csv", *rows[2:], columns=_columns(1))
+    corpus = data.read_esnli([one, two], annotators=(1,), at_least=1)
+    assert [e.id for e in corpus.examples] == ["1", "2", "3"]
+    with pytest.raises(ValueError, match=r"train_1.csv, line 2: the id '1' is that of"):
+        data.read_esnli([one, one], annotators=(1,), at_least=1)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,5 +1,6 @@
 """e-SNLI in its original csv: the only files that hold what people highlighted."""
 
+import os
 from collections.abc import Sequence
 
 from xguide_jax.data.text import examples, highlights
@@ -11,7 +12,10 @@ _OTHER_TEXT = rows.Skipped("marks in another text")
 
 
 def read_esnli(
-    path: rows.Path, *, annotators: Sequence[int], at_least: int
+    paths: rows.Path | Sequence[rows.Path],
+    *,
+    annotators: Sequence[int],
+    at_least: int,
 ) -> examples.Corpus:
     """Premises and hypotheses in three classes, with words that people highlighted.
 
@@ -26,7 +30,7 @@ def read_esnli(
     sentence, with stars that do not pair, and with marks in another text.
 
     Args:
-      path: csv of one split; the training split comes in two files.
+      paths: csv of one split; both files of the training split.
       annotators: who counts: (1,) for the training split, which has no others and is
         what the paper on guided attention takes, or some of (1, 2, 3).
       at_least: how many of them have to have marked a word: 1 for what anyone marked.
@@ -52,7 +56,8 @@ def read_esnli(
             f"Sentence1_marked_{k}",
             f"Sentence2_marked_{k}",
         ]
-    table = rows.table_rows(path, columns)
+    files = [paths] if isinstance(paths, str | os.PathLike) else paths
+    table = (row for path in files for row in rows.table_rows(path, columns))
     return rows.gather(
         ((place, _example(place, row, annotators, at_least)) for place, row in table),
         CLASS_NAMES,
