@@ -1,6 +1,7 @@
 """A table of one's own: spans or words, and every malformed row by its line."""
 
 import csv
+import gzip
 import io
 import json
 import re
@@ -79,13 +80,16 @@ def test_words_are_looked_up_in_both_texts_of_a_pair(tmp_path):
     ]
 
 
-def test_the_three_formats_are_the_same(tmp_path):
+def test_all_formats_are_the_same(tmp_path):
     header = ["id", "text", "text_b", "label", "rationale", "explanation"]
     cells = ["7", "a dog", "a cat", "good", '["dog"]', "Dogs."]
     tables = [
         _table(tmp_path / "a.csv", header, cells),
         _table(tmp_path / "a.tsv", header, cells, delimiter="\t"),
     ]
+    packed = tmp_path / "a.csv.gz"
+    packed.write_bytes(gzip.compress(tables[0].read_bytes()))
+    tables.append(packed)
     row = {**dict(zip(header, cells, strict=True)), "rationale": ["dog"]}
     lines = tmp_path / "a.jsonl"
     lines.write_text(json.dumps({**row, "rationale_b": None}))

@@ -24,8 +24,14 @@ def read_fever(
     `fever_<split>_docs.jsonl.gz`: `docid` and `sentences`, whose words have a blank
     between. The document is `text_b`, its sentences with a blank between.
 
-    Documents are long: half are over 236 words, so that a network of 128 or 256 tokens
-    would not see the evidence of every other claim. `select` shortens them.
+    Documents are long. Of claim and document together, so many words hold all evidence
+    of so many claims, by which words they are:
+
+    | words | the first | `sentences_within`, tested | with `evidence_first` |
+    |---|---|---|---|
+    | 128 | 67.5 % | 87.9 % | 96.6 % |
+    | 256 | 84.8 % | 95.5 % | 99.4 % |
+    | 512 | 98.1 % | 99.3 % | 100.0 % |
 
     Licence: CC BY-SA 3.0, FEVER and Wikipedia.
 
