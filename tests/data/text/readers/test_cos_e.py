@@ -58,9 +58,9 @@ def test_the_highlight_is_found_in_the_question(tmp_path, selected, marked, how)
 
 
 def test_a_whole_word_comes_before_a_part_of_one(tmp_path):
-    question = _question("1", "Outdoors, where do dogs bark?")
+    question = _question("1", "Undo, outdoors, where do dogs bark?")
     paths = _write(tmp_path, [question], [_explanation("1", "do")])
-    assert data.read_cos_e(*paths).examples[0].evidence == ((16, 18),)
+    assert data.read_cos_e(*paths).examples[0].evidence == ((22, 24),)
 
 
 def test_questions_that_are_no_examples_are_skipped_and_counted(tmp_path):

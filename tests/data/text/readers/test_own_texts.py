@@ -34,7 +34,7 @@ def test_spans_and_words_of_a_text(tmp_path):
         tmp_path / "reviews.csv",
         ["label", "text", "rationale", "stars"],
         ["good", "A fine, fine plot: naïve.", "[[2, 6], [19, 24]]", "5"],
-        ["bad", "A fine mess. FINE!", "fine mess", "1"],
+        ["bad", "A fine, finer, define mess. FINE!", "fine mess", "1"],
         ["bad", "nan", '["nan"]', "nan"],
         ["good", "null", "", ""],
         ["good", "no mark", "[]", ""],
