@@ -154,6 +154,7 @@ def test_sentences_nearest_to_the_query_are_kept():
     assert kept(4, marked=[3]) == [0]
     assert kept(4, marked=[3], evidence_first=True) == [3]
     assert kept(7, query="x y z") == [0, 2]  # of equals the earlier one
+    assert kept(4, query="cat bark x") == [2]  # log 5 of one sentence, log 3 of two
     letters = {"length_fn": len}  # 11 of the query, and 13, 18, 11, 13
     assert kept(8 + 24, **letters) == [0, 2]
 
