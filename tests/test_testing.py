@@ -348,6 +348,21 @@ def test_a_term_that_is_silently_wrong_is_caught(name):
         testing.check_guidance_term(term)
 
 
+def test_a_term_on_tokens_that_ignores_rationale_valid_is_caught():
+    def loss_fn(context):
+        attention = context.output.intermediates["attention_top"]
+        marks = context.batch["rationale"]
+        loss = jnp.sum(jnp.square(attention - marks), axis=1)
+        return loss, jnp.any(marks > 0, axis=1)
+
+    with pytest.raises(AssertionError, match="'rationale_valid' is ignored"):
+        testing.check_guidance_term(
+            guidance.stateless(loss_fn),
+            batch=testing.token_batch(jax.random.key(1), batch_size=4),
+            network=testing.attention_network(jax.random.key(0)),
+        )
+
+
 @pytest.mark.parametrize(
     "term",
     [

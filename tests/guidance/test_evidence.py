@@ -140,6 +140,54 @@ def test_what_is_uncounted_is_neither_inside_nor_outside():
         chex.assert_trees_all_equal(quiet, noisy)
 
 
+def test_a_mean_over_the_cells_is_over_those_that_count():
+    """However much padding there is: a and b of 1 / 3 and 5 / 6 less than 1, ..."""
+
+    def explain(context):
+        mask = context.batch["inputs"]["mask"]
+        base = jnp.array([1 / 3, 1 / 3, 1.0, 1.0, 1.0])
+        return jnp.pad(jnp.tile(base, (2, 1)), ((0, 0), (0, mask.shape[1] - 5)))
+
+    term = guidance.localisation(
+        loss=guidance.counted_loss(losses.region_l1),
+        explain=explain,
+        evidence="rationale",
+    )
+    # |1/3 - 1|, |1 - 1/2|, 1, 1 of a, b, c, d.
+    expected = (2 / 3 + 1 / 2 + 1 + 1) / 4
+    for padding in (1, 4):
+        batch = jax.tree.map(
+            lambda leaf, padding=padding: (
+                leaf
+                if leaf.ndim == 1
+                else jnp.pad(leaf[:, :5], ((0, 0), (0, padding), (0, 0))[: leaf.ndim])
+            ),
+            four_tokens(),
+        )
+        value, _ = sequence_cases.value_and_gradient(term, (linear, WEIGHTS, ()), batch)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+def test_a_counted_loss_is_told_nothing_of_an_image():
+    told = []
+
+    @guidance.counted_loss
+    def loss(maps, region, *, where):
+        told.append(where)
+        return losses.region_l1(maps, region, where=where)
+
+    explain = lambda context: jnp.ones((4, 3, 3))
+    plain, counted = (
+        guidance.localisation(loss=one, explain=explain)
+        for one in (losses.region_l1, loss)
+    )
+    network = testing.smooth_network(jax.random.key(0))
+    batch = testing.example_batch(jax.random.key(1), batch_size=4)
+    value = lambda term: sequence_cases.value_and_gradient(term, network, batch)[0]
+    assert value(plain) == value(counted)
+    assert told == [None]
+
+
 @pytest.fixture(scope="module")
 def tokens():
     return sequence_cases.attention_network(), sequence_cases.token_batch()

@@ -414,3 +414,15 @@ def test_sums_of_narrow_maps_and_regions_are_wide(loss, dtype, region_dtype):
     found = loss(maps, region)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, wide, rtol=1e-6)
+
+
+def test_a_mean_distance_is_over_the_cells_that_count(x64):
+    maps = np.array([[0.25, 1.0, 0.5], [0.25, 1.0, 0.5]])
+    region = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
+    where = np.array([[True, False, True], [False, False, False]])
+    loss = lambda maps: losses.region_l1(maps, region, where=where)
+    np.testing.assert_allclose(loss(maps), [(0.75 + 0.5) / 2, 0], rtol=1e-12)
+    gradient = jax.grad(lambda maps: jnp.sum(loss(maps)))(maps)
+    np.testing.assert_allclose(gradient, [[-0.5, 0, 0.5], [0, 0, 0]], rtol=1e-12)
+    everywhere = losses.region_l1(maps, region, where=np.array([[True]]))
+    np.testing.assert_allclose(everywhere, losses.region_l1(maps, region), rtol=1e-12)

@@ -5,7 +5,8 @@ objective is a plain dict of them. What is constant in a method is decided here.
 
 Terms that read a map take `explain`, which says which map and where: `explain` makes
 it of any explainer at any layer. What a batch holds they read by `region_of`,
-`annotations_of`, `targets_of` and `present`; terms of your own can do the same.
+`annotations_of`, `targets_of` and `present`, and of sequences by `evidence_of`,
+`marks_of` and `counted_of`; terms of your own can do the same.
 `published` has the presets of published code.
 """
 
@@ -20,6 +21,7 @@ from xguide_jax.guidance.base import (
 )
 from xguide_jax.guidance.explaining import explain, frozen_grad_cam, normalised_cam
 from xguide_jax.guidance.localisation import localisation
+from xguide_jax.guidance.map_losses import CountedLoss, counted_loss
 from xguide_jax.guidance.published import (
     attention_guided_published,
     haics_published,
@@ -47,11 +49,13 @@ from xguide_jax.guidance.saliency_guided import saliency_guided
 from xguide_jax.guidance.sequences import counted_of, evidence_of, marks_of
 
 __all__ = (
+    "CountedLoss",
     "RegionFill",
     "annotations_of",
     "attention_guided",
     "attention_guided_published",
     "boxes_of",
+    "counted_loss",
     "counted_of",
     "every_k_steps",
     "evidence_of",

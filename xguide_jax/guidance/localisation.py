@@ -4,17 +4,14 @@ Any explainer at any layer, any loss of a map and a region. `A` is the map [B, h
 `M` the region averaged onto the map's grid, a share in [0, 1] for each cell.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from xguide_jax import deprecating, ops
-from xguide_jax.guidance import base, explaining, reading, sequences
+from xguide_jax.guidance import base, explaining, map_losses, reading, sequences
 from xguide_jax.types import Array, Explain, Explainer, GuidanceTerm, StepContext
-
-MapLoss = Callable[[Array, Array], Array]
 
 
 def _explain(explainer: Explainer, **where: Any) -> dict[str, Explain]:
@@ -27,7 +24,7 @@ def _explain(explainer: Explainer, **where: Any) -> dict[str, Explain]:
     lift=_explain,
 )
 def localisation(
-    *, loss: MapLoss, explain: Explain, evidence: str | None = None
+    *, loss: map_losses.MapLoss, explain: Explain, evidence: str | None = None
 ) -> GuidanceTerm:
     """A loss of the attribution map and the annotated region.
 
@@ -48,11 +45,13 @@ def localisation(
 
     Of a sequence, `evidence` names the entry that is M: [B, T] of tokens, or [B, T, F]
     of the cells of a series. Padding and special tokens are neither inside nor outside:
-    there A = M = 0. A loss that divides by the number of cells, `losses.region_l1`,
-    divides by those as well.
+    there A = M = 0. A loss that divides by the number of cells is told which count:
+    `guidance.counted_loss(losses.region_l1)`.
 
     Args:
       loss: (A [B, h, w], M [B, h, w]) -> [B]; with `evidence` both are shaped like it.
+        One made by `counted_loss` also gets `where`, the cells of a sequence that
+        count.
       explain: (context) -> A [B, h, w], from `guidance.explain`; or [B, h, w, K], such
         as that of `attributions.input_gradient`, of which the channels are summed. With
         `evidence` [B, T] A is [B, T], or [B, T, D] summed over D, such as that of
@@ -75,16 +74,19 @@ def localisation(
     """
 
     def loss_fn(context: StepContext) -> tuple[Array, Array, dict[str, Array]]:
+        counted = None
         if evidence is None:
             region, valid = reading.region_of(context.batch)
             maps = explaining.without_channels(explain(context))
             _, h, w = maps.shape
-            cells = reading.on_cells(jax.lax.stop_gradient(region), shape=(h, w))
+            cells = reading.on_cells(region, shape=(h, w))
         else:
             region, valid = sequences.evidence_of(context.batch, evidence)
-            maps = _on_places(explain(context), region, context, evidence)
-            cells = jax.lax.stop_gradient(region)
-        values = reading.spoil(loss(maps, cells), region)
+            maps, counted = _on_places(explain(context), region, context, evidence)
+            cells = region
+        cells = jax.lax.stop_gradient(cells)
+        values = map_losses.apply(loss, maps, cells, where=counted)
+        values = reading.spoil(values, region)
         blank = ~jnp.any(maps > 0, axis=tuple(range(1, maps.ndim)))
         return (
             jnp.where(valid, values, 0.0),
@@ -95,12 +97,15 @@ def localisation(
     return base.stateless(loss_fn)
 
 
-def _on_places(maps: Array, marks: Array, context: StepContext, name: str) -> Array:
-    """Maps shaped like the evidence, 0 where nothing counts."""
+def _on_places(
+    maps: Array, marks: Array, context: StepContext, name: str
+) -> tuple[Array, Array | None]:
+    """Maps shaped like the evidence, 0 where nothing counts; where something does."""
     sequences.fitted(marks, maps, name)
     if maps.ndim > marks.ndim:
         maps = jnp.sum(ops.at_least_float32(maps), axis=-1)
     counted = sequences.counted_of(context.batch)
     if counted is None:
-        return maps
-    return jnp.where(sequences.spread(counted, maps), maps, jnp.zeros_like(maps))
+        return maps, None
+    counted = sequences.spread(counted, maps)
+    return jnp.where(counted, maps, jnp.zeros_like(maps)), counted

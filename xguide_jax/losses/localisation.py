@@ -123,7 +123,7 @@ def outside_energy(attributions: Array, region: Array) -> Array:
     return jnp.sum((1 - region) * jnp.square(scaled), axis=axes)
 
 
-def region_l1(maps: Array, region: Array) -> Array:
+def region_l1(maps: Array, region: Array, *, where: Array | None = None) -> Array:
     """Mean distance between a normalised map and its region.
 
     (1 / n) Σ |M − A| over the n cells, in float32 or wider. Gradients flow into both
@@ -134,9 +134,11 @@ def region_l1(maps: Array, region: Array) -> Array:
       maps: float [B, ...] in [0, 1], for the published loss A⁺ / max A⁺.
       region: float or bool [B, ...], the target in [0, 1]: the region, or what was made
         of it, e.g. blurred and divided by its maximum, in RES and GRADIA.
+      where: bool, broadcast to the maps: the n cells that count; all if None.
 
     Returns:
-      float [B] in [0, 1]; for an empty region the mean of the map.
+      float [B] in [0, 1]; for an empty region the mean of the map; 0 where no cell
+      counts.
 
     Raises:
       ValueError: if `region` is not in [0, 1], where its values are known.
@@ -147,7 +149,12 @@ def region_l1(maps: Array, region: Array) -> Array:
       papers were not available to check.
     """
     maps, region, axes = pairing.with_region(maps, region)
-    return jnp.mean(jnp.abs(maps - region), axis=axes)
+    distance = jnp.abs(maps - region)
+    if where is None:
+        return jnp.mean(distance, axis=axes)
+    where = jnp.broadcast_to(where, distance.shape)
+    total = jnp.sum(jnp.where(where, distance, 0.0), axis=axes)
+    return ops.safe_divide(total, jnp.sum(where, axis=axes, dtype=total.dtype))
 
 
 def pixel_cross_entropy(maps: Array, region: Array) -> Array:
