@@ -4,9 +4,10 @@ Run by hand from the root, not collected by pytest; a second or two for every op
 
     python tests/mutate_metrics.py --only xguide_jax/metrics/parity.py
 
-Prints a line for each flip that survives and a count for each file, and ends with
-status 1 if one survived that `EXPLAINED` does not name. The files stay as they are:
-each flip is made in a copy of the package.
+A −1 that says "the last axis" or "what is left" is no sign, and stays: in an array
+[B, n] it is the same as 1. Prints a line for each flip that survives and a count for
+each file, and ends with status 1 if one survived that `EXPLAINED` does not name. The
+files stay as they are: each flip is made in a copy of the package.
 """
 
 import argparse
@@ -57,7 +58,25 @@ MORE_TESTS = {
     "result_tables": ["evaluating"],
 }
 # {(file, the line, the flip): why no test can tell, or need not}
-EXPLAINED: dict[tuple[str, str, str], str] = {}
+_ATTACKS = "xguide_jax/metrics/attacks.py"
+EXPLAINED = {
+    (
+        _ATTACKS,
+        "return jnp.clip(wide + sigma * noise, low, high).astype(inputs.dtype)",
+        "wide + sigma * noise -> wide - sigma * noise",
+    ): "The noise is symmetric: another draw of the same.",
+    (
+        _ATTACKS,
+        "moved = wide + draws(ops.example_keys(key, len(wide))).astype(wide.dtype)",
+        "wide + draws(ops.example_keys(key, len(wide))).astype(wide.dtype) -> "
+        "wide - draws(ops.example_keys(key, len(wide))).astype(wide.dtype)",
+    ): "The start is symmetric: another draw of the same.",
+    (
+        "xguide_jax/metrics/both_orders.py",
+        "where = (number, first, last) if some else (last > first,)",
+        "last > first -> last <= first",
+    ): "The name under which a reading is kept: the two names change places.",
+}
 
 
 def flips(source):
@@ -80,12 +99,27 @@ def flips(source):
 
 
 def _operators(tree):
-    """(node, field, index) of each comparison and sign outside of annotations."""
+    """(node, field, index) of each comparison and sign."""
+    axes = _axes(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             yield from ((node, "ops", index) for index in range(len(node.ops)))
-        elif type(getattr(node, "op", None)) in FLIPS:
+        elif type(getattr(node, "op", None)) in FLIPS and node not in axes:
             yield node, "op", None
+
+
+def _axes(tree):
+    """The numbers in `axis=-1`, `x.shape[-1]` and `x.reshape(-1, 2)`."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "axis":
+            found.add(node.value)
+        elif isinstance(node, ast.Subscript):
+            if getattr(node.value, "attr", None) == "shape":
+                found.add(node.slice)
+        elif getattr(getattr(node, "func", None), "attr", None) == "reshape":
+            found |= set(node.args)
+    return {each for each in found if isinstance(each, ast.UnaryOp)}
 
 
 def matching_tests(path):

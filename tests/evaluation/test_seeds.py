@@ -13,6 +13,12 @@ def test_paired_difference_matches_a_hand_computed_interval():
     np.testing.assert_allclose(estimate, [3, 3 - half, 3 + half, 5, 5], rtol=1e-6)
 
 
+def test_two_seeds_have_an_interval():
+    # d = (0, 2): s = sqrt(2), half = 12.706205 sqrt(2) / sqrt(2).
+    estimate = evaluation.paired_difference([1, 3], [1, 1])
+    np.testing.assert_allclose(estimate[:3], [1, -11.706205, 13.706205], rtol=1e-6)
+
+
 def test_pairing_removes_what_the_seeds_share():
     shared = np.array([0.0, 10.0, -7.0])
     estimate = evaluation.paired_difference(shared + 1, shared)
@@ -75,8 +81,10 @@ def test_a_ratio_whose_denominator_may_be_zero_is_unbounded():
     for sign in (1, -1):
         bounded = evaluation.ratio_of_means([1, 1, 1], sign * np.array([1, 0.5, 0.6]))
         assert np.isfinite(bounded[:3]).all()
-    touching = evaluation.ratio_of_means([1, 1, 1], [0, 0.5, 0.6])
-    assert str(touching).endswith("[unbounded]")  # three times the 0, 1 in 27
+    for sign in (1, -1):
+        touching = sign * np.array([0, 0.5, 0.6])
+        touching = evaluation.ratio_of_means([1, 1, 1], touching)
+        assert str(touching).endswith("[unbounded]")  # three times the 0, 1 in 27
     # Five seeds of which one is 0: all five draws are it once in 3125.
     rare = evaluation.ratio_of_means(np.ones(5), [0, 1, 1, 1, 1])
     assert np.isfinite(rare[:3]).all()
