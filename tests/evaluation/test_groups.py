@@ -61,20 +61,17 @@ def test_bias_amplification_by_hand():
 
 def test_bias_is_measured_where_there_is_a_prediction():
     rng = np.random.default_rng(0)
-    labels, attributes = rng.integers(3, size=40), rng.integers(2, size=40)
-    predicted = rng.integers(3, size=40)
+    # Of two attributes, not to be the one is to be the other.
+    labels, attributes, predicted = rng.integers(3, size=(3, 40))
     known = np.arange(40) % 3 > 0
-    part = amplification(
-        predicted[known], labels[known], attributes[known], num_classes=3
-    )
+    sizes = {"num_classes": 3, "num_attributes": 3}
+    part = amplification(predicted[known], labels[known], attributes[known], **sizes)
     found = amplification(
-        np.where(known, predicted, evaluation.NO_CLASS), labels, attributes,
-        num_classes=3,
-    )  # fmt: skip
+        np.where(known, predicted, evaluation.NO_CLASS), labels, attributes, **sizes
+    )
     assert found == (part.value, known.sum(), 40)
     expected = metrics.bias_amplification_attribute_to_task(
-        *(np.eye(3, dtype=int)[v[known]] for v in (predicted, labels)),
-        np.eye(2, dtype=int)[attributes[known]],
+        *(np.eye(3, dtype=int)[v[known]] for v in (predicted, labels, attributes)),
     )
     assert found.value == expected != 0
 
