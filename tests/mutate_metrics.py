@@ -76,6 +76,11 @@ EXPLAINED = {
         "where = (number, first, last) if some else (last > first,)",
         "last > first -> last <= first",
     ): "The name under which a reading is kept: the two names change places.",
+    (
+        "xguide_jax/evaluation/chunking.py",
+        "if len(sizes) != 1 or sizes <= {(), (0,)}:",
+        "sizes <= {(), (0,)} -> sizes < {(), (0,)}",
+    ): "Of one element, it is no more than a part of two.",
 }
 
 

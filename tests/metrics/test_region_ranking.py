@@ -187,6 +187,13 @@ def test_padded_tokens_are_as_if_they_were_not_there(name):
     assert all(np.isnan(values).all() for values in nothing)
 
 
+def test_padding_does_not_make_a_constant_map_vary():
+    maps = np.array([[0.5, 0.5, 7.0], [0.5, 0.5, -7.0]], np.float32)
+    region = np.array([[1.0, 0.0, 0.0]] * 2, np.float32)
+    found = metrics.pointing_game(maps, region, where=np.array([[True, True, False]]))
+    assert np.isnan(found).all()
+
+
 def test_where_must_be_bool_and_of_the_maps_rank():
     for where in (
         np.ones((1, 2, 3), np.float32),
