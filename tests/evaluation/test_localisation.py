@@ -70,6 +70,15 @@ def test_of_equal_thresholds_the_lowest_is_taken():
     assert found.threshold == 0.3
 
 
+def test_the_ends_of_the_unit_interval_are_thresholds():
+    region = regions(3)
+    maps = maps_of(region, 0.0)
+    # Above 0 lies the region and nothing else, above 1 nothing.
+    found = iou(maps, region, (maps, region), (0.0, 1.0))
+    assert found.threshold == 0
+    np.testing.assert_array_equal(found.iou, np.ones(3))
+
+
 def test_the_iou_is_the_metric_at_the_threshold():
     rng = np.random.default_rng(0)
     maps, tuning = jnp.asarray(rng.normal(size=(2, 6, 8, 8)), jnp.float32)
