@@ -20,6 +20,7 @@ import dataclasses
 from experiments.attention_supervision import measuring, report, terms
 from experiments.running import arms, flags, loop
 from experiments.texts import networks, sources
+from xguide_jax import data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,16 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
     """
     parts_of = sources.cached_parts(config)
 
+    stored: dict[int, data.Dataset] = {}
+
+    def train_of(seed: int, network: networks.Network) -> data.Dataset:
+        """The training part, the held layers' states computed once for all arms."""
+        if seed not in stored:
+            stored.clear()
+            train = parts_of(seed).train
+            stored[seed] = networks.with_states(config, train, network)
+        return stored[seed]
+
     def trial(arm: arms.Arm, seed: int) -> loop.Trial[measuring.Measured]:
         parts = parts_of(seed)
         network = networks.make_network(
@@ -71,7 +82,9 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
             network, parts, arm,
             num_evaluated=config.num_evaluated, num_points=config.num_points,
         )  # fmt: skip
-        problem = networks.make_problem(config, parts, network, seed=seed)
+        problem = networks.make_problem(
+            config, train_of(seed, network), network, seed=seed
+        )
         return loop.Trial(problem, terms.terms_of(arm, network), measure)
 
     return trial

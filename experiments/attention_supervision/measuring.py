@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.attention_supervision import terms
@@ -142,9 +143,9 @@ def _make_attended(
                 return {}
             return {
                 name: evaluation.summarise(
-                    metrics.attention_share(weights[:, np.array(of)], which)
+                    metrics.attention_share(weights[:, np.array(of)], jnp.array(which))
                 ).mean
-                for name, which in classes._asdict().items()
+                for name, which in classes.items()
             }
 
         return Attended(shares(supervised), shares(sorted(every - {*supervised})))

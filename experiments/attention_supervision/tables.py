@@ -111,7 +111,7 @@ def attended(found: Found) -> list[report.Column]:
     classes = next(iter(found.values()))[0].measured.attended.supervised
     return [
         report.mean(
-            f"{text}: {name.replace('_', ' ')}",
+            f"{text}: {name}",
             functools.partial(_share, part=part, name=name),
         )
         for part, text in {"supervised": "supervised", "others": "others"}.items()

@@ -67,7 +67,7 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
             num_points=config.num_points, num_draws=config.num_draws,
         )  # fmt: skip
         return loop.Trial(
-            networks.make_problem(config, parts, network, seed=seed),
+            networks.make_problem(config, parts.train, network, seed=seed),
             terms.terms_of(arm.term, mask_fraction=config.mask_fraction),
             lambda state: measure(state, seed),
         )

@@ -3,6 +3,8 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from experiments.running import report, results, undefined
 from experiments.saliency_guided_text import terms
 from experiments.saliency_guided_text.measuring import Measured
@@ -96,25 +98,20 @@ def differences(test: str, reference: str) -> list[report.Column]:
     Returns:
       Columns.
     """
-    return [
-        column
-        for explainer, text in explaining.NAMES.items()
-        for column in (
-            report.minus(
-                f"AUPRC, {text}",
-                reference,
-                columns.agreed(columns.Place(test, explainer)),
-            ),
+    made = []
+    for explainer, text in explaining.NAMES.items():
+        place = (test, explainer, "deleted", "comprehensiveness")
+        agreed = columns.agreed(columns.Place(test, explainer))
+        made += [
+            report.minus(f"AUPRC, {text}", reference, agreed),
             report.minus(
                 f"comprehensiveness gap, {text}",
                 reference,
-                gap(test, explainer, "deleted", "comprehensiveness"),
-                rows=lambda m, e=explainer: (
-                    beside(test, e, "deleted", "comprehensiveness")(m).rows
-                ),
+                gap(*place),
+                rows=functools.partial(_rows, get=beside(*place)),
             ),
-        )
-    ]
+        ]
+    return made
 
 
 def undefined_counts(found: Found) -> dict[str, int]:
@@ -139,3 +136,9 @@ def undefined_counts(found: Found) -> dict[str, int]:
         for name, text in explaining.NAMES.items()
     }
     return {**columns.undefined_counts(found), **undefined.counts(found, counted)}
+
+
+def _rows(
+    measured: Measured, get: Callable[[Measured], evaluation.BesideChance]
+) -> np.ndarray:
+    return get(measured).rows

@@ -1,23 +1,26 @@
 """The encoders of the experiments on texts, and the problem that a seed poses."""
 
+import functools
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from experiments.running import feeding, fitting
 from experiments.texts import sources
-from xguide_jax import models
+from xguide_jax import data, evaluation, models
 from xguide_jax.models.pooling import Pooling
-from xguide_jax.types import ApplyFn, PyTree
+from xguide_jax.types import ApplyFn, Array, PyTree
 
-SMALL = {
-    "num_layers": 2,
-    "num_heads": 4,
-    "width": 64,
-    "hidden_width": 128,
-    "num_positions": 512,
-}
+SMALL = functools.partial(
+    models.Bert,
+    num_layers=2,
+    num_heads=4,
+    width=64,
+    hidden_width=128,
+    num_positions=512,
+)
 # Of MiniLM's six layers; the others and the embeddings are held.
 NUM_TRAINED = 2
 
@@ -76,11 +79,10 @@ def make_network(
             trained=models.top_layers(params, num_layers=NUM_TRAINED),
         )
     else:
-        module = models.Bert(
+        module = SMALL(
             vocabulary_size=parts.tokenizer.get_vocab_size(),
             num_classes=num_classes,
             pooling=pooling,
-            **SMALL,
         )
         first = jax.tree.map(lambda leaf: leaf[:1], parts.train.inputs)
         params, state = models.init_linen(module, key, first)
@@ -89,28 +91,69 @@ def make_network(
 
 
 def make_problem(
-    config: sources.TextConfig, parts: sources.Parts, network: Network, *, seed: int
+    config: sources.TextConfig,
+    train: data.Dataset,
+    network: Network,
+    *,
+    seed: int,
 ) -> fitting.Problem:
     """What an arm is trained on.
 
     Args:
       config: the flags.
-      parts: of the seed.
-      network: its encoder.
+      train: the training part; where it holds the states of a layer, as `with_states`
+        adds them, training starts from there.
+      network: the encoder.
       seed: of the batches.
 
     Returns:
       A `fitting.Problem`.
     """
-    batches = feeding.batches_of(parts.train, batch_size=config.batch_size, seed=seed)
+    apply_fn = network.apply_fn
+    layer = network.num_layers - NUM_TRAINED - 1
+    if f"hidden_{layer}" in train.inputs:
+        apply_fn = models.above_layer(apply_fn, layer)
+    batches = feeding.batches_of(train, batch_size=config.batch_size, seed=seed)
     # A transformer that starts at the full rate may stay where it began.
     rate = optax.warmup_constant_schedule(
         0.0, config.learning_rate, max(config.num_steps // 20, 1)
     )
     return fitting.Problem(
-        network.apply_fn,
+        apply_fn,
         network.params,
         network.model_state,
         batch_at=batches,
         optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate)),
     )
+
+
+def with_states(
+    config: sources.TextConfig, train: data.Dataset, network: Network
+) -> data.Dataset:
+    """Texts with the states below the trained layers, where those below are held.
+
+    They are the same in every epoch and for every arm, and a step costs a third with
+    them; a term must then not look below.
+
+    Args:
+      config: the flags.
+      train: the training part.
+      network: the encoder.
+
+    Returns:
+      The texts with 'hidden_<l>' float16 [N, T, D] for minilm; as they are for a small
+      network, of which every layer is trained.
+    """
+    if config.model == "small":
+        return train
+    name = f"hidden_{network.num_layers - NUM_TRAINED - 1}"
+
+    @jax.jit
+    def states(inputs: PyTree) -> Array:
+        output, _ = network.apply_fn(
+            network.params, network.model_state, inputs, train=False
+        )
+        return output.intermediates[name].astype(jnp.float16)
+
+    found = evaluation.map_rows(states, train.inputs, batch_size=64)
+    return train._replace(inputs={**train.inputs, name: found})
