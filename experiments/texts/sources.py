@@ -39,6 +39,9 @@ class TextConfig(flags.RunConfig):
     """Test pairs that are explained."""
     artefact_rate: float = 0.9
     """How often the cue of a templated training pair is that of its class."""
+    counterexample_rate: float = 0.1
+    """How many templated training pairs, of those without a contradiction, contradict
+    a heuristic of the probes; with none, words of the probes are unknown."""
 
 
 class Parts(NamedTuple):
@@ -83,7 +86,7 @@ def check(config: TextConfig) -> None:
         raise ValueError(f"`learning_rate` (={rate}) must be positive and finite.")
     flags.check_at_least(config, max_length=8, num_evaluated=1)
     flags.check_at_least(config, num_train=config.batch_size)
-    flags.check_fractions(config, "artefact_rate")
+    flags.check_fractions(config, "artefact_rate", "counterexample_rate")
     if config.dataset != "templated":
         _folder(config)
     if config.model == "minilm":
@@ -169,10 +172,13 @@ class _Corpora(NamedTuple):
 def _templated(config: TextConfig, seed: int) -> _Corpora:
     """Every part has pairs of its own: seeds that no other part or repetition has."""
     part = lambda number: 8 * seed + number
-    agrees = functools.partial(
-        data.templated_pairs, artefact="agrees", artefact_rate=config.artefact_rate
+    pairs = functools.partial(
+        data.templated_pairs,
+        artefact_rate=config.artefact_rate,
+        counterexample_rate=config.counterexample_rate,
     )
-    test = functools.partial(data.templated_pairs, _NUM_TEST, seed=part(2))
+    agrees = functools.partial(pairs, artefact="agrees")
+    test = functools.partial(pairs, _NUM_TEST, seed=part(2))
     return _Corpora(
         train=agrees(config.num_train, seed=part(0)),
         validation=agrees(_NUM_VALIDATION, seed=part(1)),
@@ -201,13 +207,18 @@ def _esnli(config: TextConfig, seed: int) -> _Corpora:
 
 
 def _fever(config: TextConfig, seed: int) -> _Corpora:
-    corpus = data.read_fever(
+    read = lambda evidence_first: data.read_fever(
         _folder(config) / "eraser_fever",
         split="val",
-        select=data.sentences_within(config.max_length // 2, evidence_first=False),
+        select=data.sentences_within(
+            config.max_length // 2, evidence_first=evidence_first
+        ),
     )
-    rest, validation = _split(corpus, seed)
-    train, test = _split(rest, seed, share=0.25)
+    # Only who trains knows the evidence; the claims of both readings are the same.
+    rest, validation = _split(read(False), seed)
+    known, _ = _split(read(True), seed)
+    train, _ = _split(known, seed, share=0.25)
+    _, test = _split(rest, seed, share=0.25)
     return _Corpora(
         train=_first(train, config.num_train),
         validation=validation,
