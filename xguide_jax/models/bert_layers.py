@@ -1,15 +1,16 @@
 """The upper layers of a `Bert` trained alone.
 
-    apply_fn, params, state = models.freeze(
+    apply_fn, trained, state = models.freeze(
         models.linen_apply_fn(module), params, {},
         trained=models.top_layers(params, num_layers=2),
     )
 
-trains two layers and the head. Where no term looks below them, the states that they
-start from are the same in every epoch: computed once, in eval mode, and fed beside the
-tokens, they leave what is below them dead code.
+leaves two layers and the head to be trained; `{**params, **trained}` are the weights of
+the whole network afterwards. Where no term looks below these layers, the states that
+they start from are the same in every epoch: computed once, in eval mode, and fed beside
+the tokens, they leave what is below them dead code.
 
-    hidden = apply_fn(params, state, inputs, train=False)[0].intermediates["hidden_3"]
+    hidden = apply_fn(trained, state, inputs, train=False)[0].intermediates["hidden_3"]
     inputs = {**inputs, "hidden_3": hidden}
     apply_fn = models.above_layer(apply_fn, 3)
 """

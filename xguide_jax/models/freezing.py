@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import jax
+import jax.numpy as jnp
 from flax import traverse_util
 
 from xguide_jax.types import ApplyFn, Array, ModelOutput, PRNGKey, PyTree
@@ -14,8 +16,9 @@ def freeze(
 
     What is no parameter has no gradient, so that none is computed, none is checked, and
     the optimiser keeps no moments of it: an update of zeros, as by `optax.partition`,
-    saves only the moments. The state goes through steps and checkpoints unchanged.
-    Batch statistics still move in train mode.
+    saves only the moments. It goes through steps and checkpoints to the bit, since it
+    is kept as integers: devices average what a state has of floats, and the mean of
+    equal numbers is not always that number. Batch statistics still move in train mode.
 
     Args:
       apply_fn: the network.
@@ -26,7 +29,7 @@ def freeze(
 
     Returns:
       (apply_fn, params, model_state): of `params` what is trained, and the state
-      {'frozen': the others, 'network': `model_state`}.
+      {'frozen': the bits of the others, 'network': `model_state`}.
 
     Raises:
       ValueError: if `trained` has other leaves than `params`, or none is True.
@@ -41,6 +44,7 @@ def freeze(
         raise ValueError("`trained` must be True somewhere; nothing would be trained.")
     kept = {place: leaf for place, leaf in leaves.items() if not flags[place]}
     moving = {place: leaf for place, leaf in leaves.items() if flags[place]}
+    dtypes = {place: jnp.result_type(leaf) for place, leaf in kept.items()}
 
     def frozen_apply_fn(
         params: PyTree,
@@ -51,7 +55,8 @@ def freeze(
         key: PRNGKey | None = None,
         overrides: Mapping[str, Array] | None = None,
     ) -> tuple[ModelOutput, PyTree]:
-        frozen = traverse_util.flatten_dict(model_state["frozen"])
+        bits = traverse_util.flatten_dict(model_state["frozen"])
+        frozen = {place: _floats(leaf, dtypes[place]) for place, leaf in bits.items()}
         whole = {**frozen, **traverse_util.flatten_dict(params)}
         output, state = apply_fn(
             traverse_util.unflatten_dict(whole), model_state["network"], inputs,
@@ -59,5 +64,16 @@ def freeze(
         )  # fmt: skip
         return output, {**model_state, "network": state}
 
-    state = {"frozen": traverse_util.unflatten_dict(kept), "network": model_state}
+    bits = {place: _bits(leaf) for place, leaf in kept.items()}
+    state = {"frozen": traverse_util.unflatten_dict(bits), "network": model_state}
     return frozen_apply_fn, traverse_util.unflatten_dict(moving), state
+
+
+def _bits(leaf: Array) -> Array:
+    """Floats as unsigned integers of their width."""
+    width = jnp.finfo(jnp.result_type(leaf)).bits
+    return jax.lax.bitcast_convert_type(leaf, jnp.dtype(f"uint{width}"))
+
+
+def _floats(bits: Array, dtype: jnp.dtype) -> Array:
+    return jax.lax.bitcast_convert_type(bits, dtype)
