@@ -68,19 +68,28 @@ def test_every_field_is_that_of_the_config():
     )  # fmt: skip
 
 
-def test_the_number_of_heads_is_that_of_the_config_too(tmp_path):
-    """No weight has it in its shape: another number would load without a word."""
-    module, params = load(write(tmp_path, tensors(), num_attention_heads=4))
-    assert module.num_heads == 4
+def test_what_no_weight_tells_is_that_of_the_config_too(tmp_path):
+    """Another number of heads, epsilon or GELU would load without a word."""
+    changes = {
+        "num_attention_heads": 4, "layer_norm_eps": 1e-12, "hidden_act": "gelu_new",
+    }  # fmt: skip
+    other, params = load(write(tmp_path, tensors(), **changes))
+    module, _ = load(FOLDER)
+    fields = ("num_heads", "epsilon", "activation")
     inputs = {
         "tokens": jnp.array([[1, 5, 2]]),
         "mask": jnp.ones((1, 3), bool),
         "segments": jnp.zeros((1, 3), int),
     }
-    run = lambda module: module.apply({"params": params}, inputs).intermediates
-    four, two = run(module), run(module.clone(num_heads=2))
-    assert four["attention_0"].shape == (1, 4, 3, 3)
-    assert np.abs(four["hidden_1"] - two["hidden_1"]).max() > 0.1
+    run = jax.jit(
+        lambda module: module.apply({"params": params}, inputs).intermediates,
+        static_argnums=0,
+    )
+    assert run(other)["attention_0"].shape == (1, 4, 3, 3)
+    clean = run(module)["hidden_1"]
+    for field, error in zip(fields, (0.1, 1e-4, 1e-4), strict=True):
+        changed = run(module.clone(**{field: getattr(other, field)}))["hidden_1"]
+        assert np.abs(changed - clean).max() > error
 
 
 def test_every_leaf_comes_out_of_the_file_and_what_is_fresh_from_the_key():
@@ -240,6 +249,11 @@ def test_the_activation_is_the_one_that_is_named(tmp_path):
     np.testing.assert_allclose(value("gelu_new"), 0.841192, atol=1e-6)
     np.testing.assert_allclose(value("gelu_pytorch_tanh"), 0.841192, atol=1e-6)
     assert value("relu") == 1
+
+
+def test_a_folder_without_a_config_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config.json"):
+        load(tmp_path)
 
 
 def test_a_pickle_is_never_opened(tmp_path):

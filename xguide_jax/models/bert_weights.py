@@ -67,7 +67,7 @@ def load_bert(
 
     Raises:
       ImportError: if safetensors is not installed, saying how.
-      FileNotFoundError: if a file is missing, naming what there is.
+      FileNotFoundError: if a file is missing, naming it.
       ValueError: if config.json describes another network or lacks an entry, or if
         tensors and leaves do not fit: what is missing, unknown, or of another shape or
         type is named on both sides.
