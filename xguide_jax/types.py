@@ -19,7 +19,8 @@ Metrics = dict[str, Array]
 # {'image', 'text'}: how many examples it holds says `ops.batch_size`, never `len`.
 # 'labels' [B], or multi-hot [B, C]; 'targets' [B], the class that is explained, where
 # it is not the label. Annotations stand beside them under names that the terms ask for
-# ('region' [B, H, W], 'boxes' [B, N, 4], 'region_valid' [B]).
+# ('region' [B, H, W], 'boxes' [B, N, 4], 'region_valid' [B]); of texts 'rationale'
+# [B, T], 'rationale_valid' [B] and 'special' [B, T], True on what nobody wrote.
 # 'weight' [B] is optional and multiplies every loss of its example; 0 means padding.
 Batch = Mapping[str, PyTree]
 
@@ -36,7 +37,8 @@ Explainer = Callable[[PredictFn, Array, Array], Array]
 # The scores that a task loss is known to be minus of: log softmax(logits)[label].
 TaskScore = Literal["log_probability"]
 
-# (key or keys [B], inputs [B, ...]) -> replacement values, shaped like inputs.
+# (key or keys [B], inputs [B, ...]) -> replacement values, shaped like inputs. One that
+# is told which places of a sequence are kept is made by `ops.sequence_fill`.
 FillFn = Callable[[PRNGKey, Array], Array]
 
 # attributions -> scores broadcastable to inputs; low scores are masked first.

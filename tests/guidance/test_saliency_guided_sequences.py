@@ -95,16 +95,14 @@ def series():
     return sequence_cases.series_network(), sequence_cases.series_batch()
 
 
-@pytest.mark.parametrize("name", ["tokens", "random"])
-def test_a_term_on_tokens_keeps_the_promises_of_the_core(name, tokens):
+def test_a_term_on_tokens_keeps_the_promises_of_the_core(tokens):
     network, batch = tokens
-    testing.check_guidance_term(TOKENS[name], batch=batch, network=network)
+    testing.check_guidance_term(TOKENS["tokens"], batch=batch, network=network)
 
 
-@pytest.mark.parametrize("name", ["features", "steps"])
-def test_a_term_on_series_keeps_the_promises_of_the_core(name, series):
+def test_a_term_on_series_keeps_the_promises_of_the_core(series):
     network, batch = series
-    testing.check_guidance_term(SERIES[name], batch=batch, network=network)
+    testing.check_guidance_term(SERIES["features"], batch=batch, network=network)
 
 
 @pytest.mark.parametrize("mask_fraction", [0.0, 0.34, 1.0])
@@ -226,10 +224,6 @@ def test_features_of_images_are_masked_where_they_are_salient():
     term = term_of(layer="features", fill=NINES, mask_fraction=0.4)
     masked, _ = masked_by(term, network, batch)
     np.testing.assert_array_equal((masked == 99.0).all(-1).sum((1, 2)), 3)
-    testing.check_guidance_term(
-        term_of(layer="features", fill=functools.partial(ops.mean_fill, axes=(1, 2))),
-        batch=batch,
-    )
 
 
 ON_DEVICES = {
