@@ -5,10 +5,11 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import sequence_cases
 
-from xguide_jax import attributions, guidance, losses, models, ops
+from xguide_jax import attributions, guidance, losses, models, ops, training
 
 GRADIENT = functools.partial(
     attributions.input_gradient, score_fn=attributions.target_logit
@@ -36,16 +37,20 @@ TERMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def stepped():
+def bert(**changes):
     module = models.Bert(
         vocabulary_size=7, num_layers=1, num_heads=2, width=8, hidden_width=8,
-        num_positions=6, num_classes=3, pooling="attention",
+        num_positions=6, num_classes=3, pooling="attention", **changes,
     )  # fmt: skip
+    inputs = sequence_cases.token_batch()["inputs"]
+    params, model_state = models.init_linen(module, jax.random.key(0), inputs)
+    return models.linen_apply_fn(module), params, model_state
+
+
+@pytest.fixture(scope="module")
+def stepped():
     batch = sequence_cases.token_batch()
-    params, model_state = models.init_linen(module, jax.random.key(0), batch["inputs"])
-    network = models.linen_apply_fn(module), params, model_state
-    return (*sequence_cases.step_of(TERMS, network, batch), batch)
+    return (*sequence_cases.step_of(TERMS, bert(), batch), batch)
 
 
 def test_every_term_has_a_loss_and_a_gradient(stepped):
@@ -60,3 +65,22 @@ def test_every_term_has_a_loss_and_a_gradient(stepped):
     gradient = state.opt_state[0].trace["model"]
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
     assert max(float(jnp.max(abs(leaf))) for leaf in jax.tree.leaves(gradient)) > 1e-4
+
+
+def test_a_step_with_dropout_is_lowered_for_other_accelerators():
+    terms = {**TERMS, "random": SALIENCY_GUIDED(rank_fn=ops.random_rank)}
+    terms["permuted"] = guidance.attention_guided(
+        layer="attention_0",
+        heads=None,
+        divergence=losses.attention_supervision,
+        permuted=True,
+    )
+    apply_fn, params, model_state = bert(dropout=0.1, attention_dropout=0.1)
+    optimizer, batch = optax.sgd(0.1), sequence_cases.token_batch()
+    state = training.init_train_state(
+        jax.random.key(2), params, model_state, terms, optimizer, batch
+    )
+    step = training.make_train_step(apply_fn, terms, optimizer)
+    exported = jax.export.export(jax.jit(step), platforms=("tpu", "cuda"))(state, batch)
+    assert exported.platforms == ("tpu", "cuda")
+    assert len(exported.mlir_module_serialized) > 0
