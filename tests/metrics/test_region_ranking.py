@@ -187,6 +187,16 @@ def test_padded_tokens_are_as_if_they_were_not_there(name):
     assert all(np.isnan(values).all() for values in nothing)
 
 
+def test_a_cell_that_is_half_covered_is_not_of_the_region():
+    maps = np.array([[3.0, 2.0, 1.0]], np.float32)
+    region = np.array([[0.5, 1.0, 0.0]], np.float32)
+    # The highest cell is not of it, the second is all of it.
+    wanted = {"average_precision": 0.5, "iou": 0.0, "pointing": 0.0, "rank": 0.0}
+    metric = OF_MAPS | {"iou": functools.partial(metrics.iou, threshold=0.9)}
+    for name, value in wanted.items():
+        np.testing.assert_allclose(metric[name](maps, region), [value], err_msg=name)
+
+
 def test_padding_does_not_make_a_constant_map_vary():
     maps = np.array([[0.5, 0.5, 7.0], [0.5, 0.5, -7.0]], np.float32)
     region = np.array([[1.0, 0.0, 0.0]] * 2, np.float32)
