@@ -82,6 +82,20 @@ def test_the_cue_agrees_at_its_rate():
     assert mixed["another"] / 1500 == pytest.approx(0.2, abs=0.05)
 
 
+def test_the_cue_knows_nothing_of_the_pair():
+    """Drawn from one stream, pairs of the own cue would be the counterexamples."""
+    pairs = data.templated_pairs(
+        1500, seed=6, artefact="agrees", artefact_rate=0.5, counterexample_rate=0.5
+    ).examples
+    places = {True: [], False: []}
+    for example in pairs:
+        if example.label != 2:  # contradictions have no counterexamples
+            own = example.attributes["cue"] == "own"
+            places[own].append(example.attributes["tested"] in ("adjective", "adverb"))
+    # sd of a difference of two shares of 500: 0.03
+    assert np.mean(places[True]) == pytest.approx(np.mean(places[False]), abs=0.13)
+
+
 def test_only_the_cue_differs_between_artefacts():
     without = data.templated_pairs(60, seed=3, artefact="none").examples
     flipped = data.templated_pairs(60, seed=3, artefact="flipped").examples

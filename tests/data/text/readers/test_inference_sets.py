@@ -12,7 +12,7 @@ _COLUMNS = (
     *("pairID", "heuristic", "subcase", "template"),
 )
 _HANS = (
-    *("non-entailment", "( a b )", 'The "judge" saw the actor .'),
+    *("non-entailment", "( a b )", '"The judge" saw the actor .'),
     *("The actor saw the judge .", "ex0", "lexical_overlap", "ln_swap", "temp1"),
 )
 
@@ -73,7 +73,7 @@ def test_a_table_and_json_lines_of_probes_are_the_same(tmp_path):
     assert data.read_hans(lines) == corpus
     assert corpus.class_names == ("entailment", "non-entailment")
     (only,) = corpus.examples
-    assert (only.label, only.text) == (1, 'The "judge" saw the actor .')
+    assert (only.label, only.text) == (1, '"The judge" saw the actor .')
     assert only.attributes == {
         "heuristic": "lexical_overlap",
         "gold": "non-entailment",
