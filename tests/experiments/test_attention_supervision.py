@@ -27,8 +27,8 @@ def test_runs_and_reports(tmp_path, capsys):
         }  # fmt: skip
         assert len(measured["probes"]) == 6
         shares = measured["attended"]["supervised"]
-        special = shares["class_token"] + shares["separator"]
-        kinds = ("content", "punctuation", "stop_word")
+        special = shares["class token"] + shares["separator"]
+        kinds = ("content", "punctuation", "stop words")
         assert special + sum(shares[k] for k in kinds) == pytest.approx(1, abs=1e-3)
     # Three of four heads are supervised; the extra layer has no others.
     assert numbers["heads"][0]["measured"]["attended"]["others"]
