@@ -78,6 +78,7 @@ def test_logits_and_activations_are_those_of_a_float64_reference(pooling):
     np.testing.assert_allclose(
         output.logits[:3], golden()[f"tiny/logits/{pooling}"], atol=1e-5
     )
+    assert np.isfinite(output.logits[3]).all()  # of a text that is padding alone
     names = [*NAMES, *(["attention_top"] if pooling == "attention" else [])]
     assert sorted(output.intermediates) == sorted(names)
     for name in names:
