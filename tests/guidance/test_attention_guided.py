@@ -225,6 +225,29 @@ def test_supervising_the_clean_pass_costs_next_to_nothing():
     assert flops({"guided": TERMS["heads"]}) < 1.05 * flops({})
 
 
+@pytest.mark.parametrize("explain_in", ["eval", "train"])
+def test_the_supervised_pass_runs_in_its_mode(explain_in, network):
+    """In train mode it is the clean pass; in eval mode the loss is of the other one."""
+    apply_fn, params, _ = network
+    modes = []
+
+    def spying(params, model_state, inputs, *, train, key=None, overrides=None):
+        modes.append((train, key is not None))
+        output, state = apply_fn(params, model_state, inputs, train=train)
+        if train:
+            flat = jnp.full_like(output.intermediates["attention_0"], 1 / 6)
+            output = output._replace(intermediates={"attention_0": flat})
+        return output, state
+
+    value = lambda network: training.guidance_loss(
+        network, {"term": term_of(explain_in=explain_in)}, {"model": params}, (), {},
+        sequence_cases.token_batch(4), step=0, key=jax.random.key(0),
+    )[0]  # fmt: skip
+    same = np.isclose(value(spying), value(apply_fn))
+    assert modes == [(True, True), (False, False)][: 1 + (explain_in == "eval")]
+    assert same == (explain_in == "eval")
+
+
 def test_random_heads_are_drawn_once():
     heads = guidance.random_heads(3, num_heads=12, seed=0)
     assert heads == guidance.random_heads(3, num_heads=12, seed=0)
