@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from xguide_jax import attributions, evaluation, metrics, ops
-from xguide_jax.evaluation import evaluating, measuring
+from xguide_jax.evaluation import evaluating, measuring, result_tables
 
 N = 12
 BLACK = functools.partial(ops.constant_fill, value=0.0)
@@ -293,6 +293,21 @@ def test_groups_are_measured_apart(evaluate, batch, array):
     assert found.groups.accuracy[0] == pytest.approx(5 / 6)
     assert found.groups.worst == pytest.approx(5 / 6)
     same(evaluate({"map": array}, batch={**batch, "groups": groups}), found)
+
+
+def test_the_table_by_group_has_the_gaps_of_each(evaluate, array):
+    found = evaluate(
+        {"map": array, "double": 2 * array}, groups=np.arange(N) % 2,
+        baselines={"double": 0.0}, score_fn=SCORE,
+    )  # fmt: skip
+    table, _ = result_tables.more_tables(found)
+    titles = [column.title for column in table.columns]
+    rows = {tuple(row[:2]): dict(zip(titles, row, strict=True)) for row in table.rows}
+    for name, row in (("map", rows["map", "1"]), ("double", rows["double", "1"])):
+        gaps = found.maps[name].by_group[1].gaps
+        assert row["removal, black"] == gaps["black"].removal.mean
+        own = gaps["own baseline"].insertion.mean if name == "double" else None
+        assert row["insertion, own baseline"] == own
 
 
 def test_a_map_that_says_nothing_costs_its_own_rows_alone(evaluate, batch, array):

@@ -77,6 +77,25 @@ def test_it_is_pearsons_correlation_over_the_subsets():
         np.testing.assert_allclose(found[row], expected, atol=1e-5)
 
 
+def test_two_subsets_make_a_correlation():
+    np.testing.assert_allclose(measure(EXACT, num_subsets=2), [1, 1, 1], rtol=1e-5)
+
+
+def test_what_all_subsets_share_takes_no_digits():
+    """Whole numbers that float32 holds: twice as large, it would round them to even."""
+    weights, values = np.array([[3, 14, 7, 11, 2, 9], [8, 1, 13, 4, 10, 6]])
+    predict_fn = lambda x: (x @ weights.astype(np.float32) + 2.0**23)[:, None].repeat(
+        2, 1
+    )
+    maps = np.tile(values + 2**22, (3, 1)).astype(np.float32)
+    found = measure(maps, np.ones((3, 6), np.float32), predict_fn)
+    removed = copies_of() == 0
+    for row in range(3):
+        sums, falls = removed[:, row] @ values, removed[:, row] @ weights
+        expected = scipy.stats.pearsonr(sums, falls).statistic
+        np.testing.assert_allclose(found[row], expected, atol=1e-5)
+
+
 def test_a_value_by_hand():
     # One of two features at a time: a score of 3 x_0 + x_1 at (1, 1) falls by 3 or 1.
     # Of only two different subsets every map that varies is right or wrong.
