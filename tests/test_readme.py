@@ -1,5 +1,6 @@
 """The README's examples, run as they are printed."""
 
+import json
 import pathlib
 import re
 import sys
@@ -12,11 +13,13 @@ import pytest
 import safetensors.numpy
 from flax import linen as nn
 
-from xguide_jax import models, testing
+from xguide_jax import data, models, testing
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 README = pathlib.Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+
+(TEXTS,) = (block for block in BLOCKS if "packaged_minilm" in block)
 
 
 def batch_at(step):
@@ -108,6 +111,8 @@ def test_the_other_examples_run_after_it(guided, run_dir, board):
     }
     exec("from xguide_jax import testing", names)
     for block in BLOCKS[1:]:
+        if block is TEXTS:
+            continue
         exec(compile(block, "README.md", "exec"), names)
     assert np.isfinite(names["metrics"]["loss"])
     assert 0 < float(names["guided"]) < 100
@@ -140,3 +145,38 @@ def test_a_module_that_is_opened_from_outside_keeps_the_contract(guided):
     sown, _ = models.linen_apply_fn(Sowing())(*weights, images, train=False)
     assert not sown.intermediates
     np.testing.assert_array_equal(output.logits, sown.logits)
+
+
+def test_texts_of_ones_own_train_a_bert(guided, tmp_path, monkeypatch):
+    """By a small network in MiniLM's place, which not everybody has installed."""
+    lines = [
+        {"text": "A fine plot.", "label": "good", "rationale": ["fine"]},
+        {
+            "text": "A dull and slow plot.",
+            "label": "bad",
+            "rationale": ["dull", "slow"],
+        },
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    monkeypatch.chdir(tmp_path)
+    small = models.Bert(
+        vocabulary_size=30, num_layers=6, num_heads=4, width=8, hidden_width=8,
+        num_positions=64, num_classes=2, pooling="class_token",
+    )  # fmt: skip
+
+    def load_bert(folder, *, num_classes, pooling, key):
+        assert (folder, num_classes, pooling) == ("minilm", 2, "class_token")
+        ids = jnp.zeros((1, 4), jnp.int32)
+        inputs = {"tokens": ids, "mask": ids == 0, "segments": ids}
+        return small, models.init_linen(small, key, inputs)[0]
+
+    words = data.read_texts("mine.jsonl", class_names=("bad", "good"))
+    tokenizer = data.word_tokenizer(words)
+    monkeypatch.setattr(models, "packaged_minilm", lambda: "minilm")
+    monkeypatch.setattr(models, "load_bert", load_bert)
+    monkeypatch.setattr(data, "load_tokenizer", lambda folder: tokenizer)
+    names = guided | {"key": jax.random.key(0)}
+    exec("from xguide_jax import losses", names)
+    exec(compile(TEXTS, "README.md", "exec"), names)
+    assert names["counts"].annotated == 2
+    assert 0 < float(names["guided"]) < 100

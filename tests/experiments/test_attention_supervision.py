@@ -11,6 +11,7 @@ from experiments.running import arms, loop
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
+@pytest.mark.thorough  # three networks are trained, explained and read
 def test_runs_and_reports(tmp_path, capsys):
     names = ("unguided", "heads", "layer@permuted")
     config = Config(

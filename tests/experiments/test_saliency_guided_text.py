@@ -10,6 +10,7 @@ from experiments.saliency_guided_text.experiment import EXPERIMENT, Config
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
+@pytest.mark.thorough  # three networks, each explained and tested by removal
 def test_runs_and_reports(tmp_path):
     names = ("unguided", "signed", "k=0")
     config = Config(

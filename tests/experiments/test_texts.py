@@ -95,7 +95,7 @@ def test_maps_are_of_tokens_and_leave_padding_out(parts, network):
     )
 
     class State:
-        params = {"model": network.params}
+        params = {"model": network.params}  # noqa: RUF012
         model_state = network.model_state
 
     maps = explain(State, few)
