@@ -113,6 +113,12 @@ def test_examples_may_be_of_several_lengths():
     np.testing.assert_allclose(found, [3, 4, 0], rtol=1e-6)
 
 
+def test_padding_does_not_rank_a_constant_map():
+    where = np.array([[1, 1, 1, 0]] * 3, bool)
+    maps = np.where(where, 0.5, [[7.0], [-7.0], [0.5]]).astype(np.float32)
+    assert np.isnan(comprehensiveness(maps, where=where)).all()
+
+
 def test_without_a_feature_that_counts_there_is_no_value():
     where = np.array([[1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]], bool)
     assert np.isnan(comprehensiveness(where=where)).tolist() == [0, 1, 0]
