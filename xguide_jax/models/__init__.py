@@ -20,14 +20,21 @@ from xguide_jax.models.minilm import packaged_minilm
 from xguide_jax.models.overriding import override
 from xguide_jax.models.pooling import AttentionPooling
 from xguide_jax.models.pytorch_weights import read_pytorch_weights
+from xguide_jax.models.recurrent import LSTM, InputCellAttentionLSTM
+from xguide_jax.models.series_transformer import SeriesTransformer
+from xguide_jax.models.temporal_convolutional import TemporalConvolutionNetwork
 from xguide_jax.models.weights import load_weights
 
 __all__ = (
+    "LSTM",
     "AttentionPooling",
     "Bert",
     "EfficientNetLite0",
+    "InputCellAttentionLSTM",
     "SaliencyGuidedCNN",
+    "SeriesTransformer",
     "SmallCNN",
+    "TemporalConvolutionNetwork",
     "above_layer",
     "central_square",
     "efficientnet_lite_inputs",

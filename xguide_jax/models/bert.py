@@ -5,21 +5,15 @@ tokens, T of them; all that is exposed has the word embeddings before it.
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 
 import chex
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from xguide_jax import ops
-from xguide_jax.models import overriding, pooling
+from xguide_jax.models import overriding, pooling, transformer_layer
 from xguide_jax.models.pooling import Pooling
 from xguide_jax.types import Array, ModelOutput, PyTree
-
-# The published activation; Flax's own default is the approximation by tanh.
-exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
 
 
 class Bert(nn.Module):
@@ -74,7 +68,7 @@ class Bert(nn.Module):
     epsilon: float = 1e-12
     dropout: float = 0.0
     attention_dropout: float = 0.0
-    activation: Callable[[Array], Array] = exact_gelu
+    activation: Callable[[Array], Array] = transformer_layer.exact_gelu
 
     @nn.compact
     def __call__(
@@ -101,10 +95,11 @@ class Bert(nn.Module):
         positions = jnp.arange(tokens.shape[1])
         positions = embed(self.num_positions, "position_embeddings")(positions)
         segments = embed(self.num_segments, "segment_embeddings")(segments)
-        hidden = _norm(self.epsilon, "embeddings_norm")(words + positions + segments)
+        hidden = words + positions + segments
+        hidden = transformer_layer.norm(self.epsilon, "embeddings_norm")(hidden)
         hidden = drop(hidden)
         for number in range(self.num_layers):
-            layer = _Layer(
+            layer = transformer_layer.TransformerLayer(
                 num_heads=self.num_heads,
                 hidden_width=self.hidden_width,
                 epsilon=self.epsilon,
@@ -140,55 +135,3 @@ class Bert(nn.Module):
                 f"(={self.num_positions}) is the longest text."
             )
         return tokens, mask, segments
-
-
-class _Layer(nn.Module):
-    """Self-attention and two dense layers, a residual connection and norm after each.
-
-    The attributes are those of `Bert`.
-    """
-
-    num_heads: int
-    hidden_width: int
-    epsilon: float
-    dropout: float
-    attention_dropout: float
-    activation: Callable[[Array], Array]
-
-    @nn.compact
-    def __call__(
-        self,
-        hidden: Array,
-        mask: Array,
-        expose: Callable[[Array], Array],
-        *,
-        train: bool,
-    ) -> Array:
-        """The next states [B, T, D]; `expose` sees the attention [B, heads, T, T]."""
-        drop = lambda rate: nn.Dropout(rate, deterministic=not train)
-        width = hidden.shape[-1]
-        heads = (*mask.shape, self.num_heads, width // self.num_heads)
-        query, key, value = (
-            nn.Dense(width, name=name)(hidden).reshape(heads)
-            for name in ("query", "key", "value")
-        )
-        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(heads[-1])
-        scores = ops.at_least_float32(scores)
-        # Finite, so that a row without a single token is uniform and not NaN.
-        lowest = jnp.finfo(scores.dtype).min
-        scores = jnp.where(mask[:, None, None, :], scores, lowest)
-        attention = expose(jax.nn.softmax(scores, axis=-1)).astype(value.dtype)
-        attention = drop(self.attention_dropout)(attention)
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", attention, value)
-        mixed = nn.Dense(width, name="output")(mixed.reshape(hidden.shape))
-        hidden = hidden + drop(self.dropout)(mixed)
-        hidden = _norm(self.epsilon, "attention_norm")(hidden)
-        inner = self.activation(nn.Dense(self.hidden_width, name="expand")(hidden))
-        inner = nn.Dense(width, name="contract")(inner)
-        hidden = hidden + drop(self.dropout)(inner)
-        return _norm(self.epsilon, "output_norm")(hidden)
-
-
-def _norm(epsilon: float, name: str) -> nn.LayerNorm:
-    # The fast variance, E x² − (E x)², loses digits where the mean is large.
-    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, name=name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from xguide_jax.models import bert
+from xguide_jax.models import bert, transformer_layer
 from xguide_jax.models.pooling import Pooling
 from xguide_jax.types import Array
 
@@ -27,7 +27,7 @@ _FIELDS = {
 }
 _tanh_gelu = functools.partial(jax.nn.gelu, approximate=True)
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": bert.exact_gelu,
+    "gelu": transformer_layer.exact_gelu,
     "gelu_new": _tanh_gelu,
     "gelu_pytorch_tanh": _tanh_gelu,
     "relu": jax.nn.relu,

@@ -1,0 +1,86 @@
+"""The post-norm layer of a transformer encoder, of texts and of series."""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from xguide_jax import ops
+from xguide_jax.types import Array
+
+# The published activation; Flax's own default is the approximation by tanh.
+exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and two dense layers, a residual connection and norm after each.
+
+    y = norm(x + attention(x)), then norm(y + W₂ activation(W₁ y + b₁) + b₂). No place
+    attends to one off the mask; a row without any gives finite states. Use it inside
+    the `__call__` of a network.
+
+    Attributes:
+      num_heads: a divisor of the width of the states.
+      hidden_width: of W₁.
+      epsilon: of both norms.
+      dropout: fraction in [0, 1) of what each half adds that is dropped in train mode.
+      attention_dropout: the same of attention, after `expose` has seen it.
+      activation: pointwise.
+    """
+
+    num_heads: int
+    hidden_width: int
+    epsilon: float
+    dropout: float
+    attention_dropout: float
+    activation: Callable[[Array], Array]
+
+    @nn.compact
+    def __call__(
+        self,
+        hidden: Array,
+        mask: Array,
+        expose: Callable[[Array], Array],
+        *,
+        train: bool,
+    ) -> Array:
+        """The next states [B, T, D]; `expose` sees the attention [B, heads, T, T]."""
+        drop = lambda rate: nn.Dropout(rate, deterministic=not train)
+        width = hidden.shape[-1]
+        heads = (*mask.shape, self.num_heads, width // self.num_heads)
+        query, key, value = (
+            nn.Dense(width, name=name)(hidden).reshape(heads)
+            for name in ("query", "key", "value")
+        )
+        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(heads[-1])
+        scores = ops.at_least_float32(scores)
+        # Finite, so that a row without a single token is uniform and not NaN.
+        lowest = jnp.finfo(scores.dtype).min
+        scores = jnp.where(mask[:, None, None, :], scores, lowest)
+        attention = expose(jax.nn.softmax(scores, axis=-1)).astype(value.dtype)
+        attention = drop(self.attention_dropout)(attention)
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", attention, value)
+        mixed = nn.Dense(width, name="output")(mixed.reshape(hidden.shape))
+        hidden = hidden + drop(self.dropout)(mixed)
+        hidden = norm(self.epsilon, "attention_norm")(hidden)
+        inner = self.activation(nn.Dense(self.hidden_width, name="expand")(hidden))
+        inner = nn.Dense(width, name="contract")(inner)
+        hidden = hidden + drop(self.dropout)(inner)
+        return norm(self.epsilon, "output_norm")(hidden)
+
+
+def norm(epsilon: float, name: str) -> nn.LayerNorm:
+    """A layer norm over the last axis, for inside a network.
+
+    Args:
+      epsilon: added to the variance.
+      name: of its parameters.
+
+    Returns:
+      The unbound module.
+    """
+    # The fast variance, E x² − (E x)², loses digits where the mean is large.
+    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, name=name)
