@@ -45,6 +45,7 @@ from xguide_jax.data.images.polygons import (
 from xguide_jax.data.images.spatial import dilate, flip_horizontally, resize, shift
 from xguide_jax.data.images.transforms import transform_together
 from xguide_jax.data.seeds import Stream, generator
+from xguide_jax.data.series.planted import planted_series
 from xguide_jax.data.sources.annotated import bccd_crops, coco_masks
 from xguide_jax.data.sources.decoys import (
     TEXTURED_MEAN,
@@ -150,6 +151,7 @@ __all__ = (
     "normalise_images",
     "parse_stars",
     "permute_rationale",
+    "planted_series",
     "polygon_from_cvat",
     "prefetch",
     "read_cos_e",

@@ -25,6 +25,8 @@ class Stream(enum.IntEnum):
     TEMPLATES = 10
     CUES = 11
     PROBES = 12
+    SERIES = 13
+    PLANTED_CELLS = 14
 
 
 # Two streams are older than this list. Their mark stands behind the seed, so that runs

@@ -1,0 +1,1 @@
+"""Series: sets with known evidence, and readers of published files."""
