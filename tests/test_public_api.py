@@ -486,6 +486,8 @@ API = {
     "data.read_snli": ("path", "", ""),
     "data.read_structured_esnli": ("path", "", ""),
     "data.read_texts": ("path", "class_names malformed", "malformed"),
+    "data.read_ts": ("path", "num_steps", "num_steps"),
+    "data.read_ucr_tsv": ("path", "class_names num_steps", "num_steps"),
     "data.region_from_coco": ("annotations", "inside shape", ""),
     "data.region_from_labels": ("mask", "inside void outside", "void outside"),
     "data.res_annotations": ("directory image_ids", "shape", "shape"),
@@ -660,6 +662,8 @@ DEFAULTS = {
     "data.shift": {"pad_value": 0.0},
     "data.split": {"fractions": (0.8, 0.1, 0.1)},
     "data.read_texts": {"malformed": "refuse"},
+    "data.read_ts": {"num_steps": None},
+    "data.read_ucr_tsv": {"num_steps": None},
     "data.tensorflow_datasets_esnli": {"data_dir": None, "download": True},
     "data.templated_pairs": {"artefact_rate": 0.9, "counterexample_rate": 0.0},
     "data.tensorflow_datasets_images": {
@@ -752,7 +756,7 @@ def test_every_public_function_is_pinned(module):
 
 def test_the_names_that_are_no_functions():
     names = {
-        "data": "Corpus Dataset LabelledRegion Marks SimulatedAnnotations "
+        "data": "Corpus Dataset LabelledRegion Marks SeriesCounts SimulatedAnnotations "
         "Stream TextExample TextWords TokenCounts",
         "training": "Aux Interrupted LockedError NonFiniteError",
     }

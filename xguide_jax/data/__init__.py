@@ -45,7 +45,10 @@ from xguide_jax.data.images.polygons import (
 from xguide_jax.data.images.spatial import dilate, flip_horizontally, resize, shift
 from xguide_jax.data.images.transforms import transform_together
 from xguide_jax.data.seeds import Stream, generator
+from xguide_jax.data.series.assembling import SeriesCounts
 from xguide_jax.data.series.planted import planted_series
+from xguide_jax.data.series.ts_files import read_ts
+from xguide_jax.data.series.ucr_files import read_ucr_tsv
 from xguide_jax.data.sources.annotated import bccd_crops, coco_masks
 from xguide_jax.data.sources.decoys import (
     TEXTURED_MEAN,
@@ -111,6 +114,7 @@ __all__ = (
     "LabelledRegion",
     "MarkFn",
     "Marks",
+    "SeriesCounts",
     "SimulatedAnnotations",
     "Span",
     "Stream",
@@ -165,6 +169,8 @@ __all__ = (
     "read_snli",
     "read_structured_esnli",
     "read_texts",
+    "read_ts",
+    "read_ucr_tsv",
     "region_from_coco",
     "region_from_labels",
     "res_annotations",
