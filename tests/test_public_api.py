@@ -215,6 +215,7 @@ API = {
     ),
     "metrics.iou": ("maps region", "threshold where", "where"),
     "metrics.local_lipschitz": ("explain inputs", "key radius num_samples", ""),
+    "metrics.mass_precision_recall": ("maps region", "fractions where", "where"),
     "metrics.max_sensitivity": ("explain inputs", "key radius num_samples", ""),
     "metrics.pgd_l2": ("loss_fn inputs", "key radius step_size num_steps bounds", ""),
     "metrics.pgd_linf": (

@@ -36,6 +36,7 @@ from xguide_jax.metrics.localisation import (
     relevance_mass_accuracy,
     relevance_rank_accuracy,
 )
+from xguide_jax.metrics.mass import MassCurves, mass_precision_recall
 from xguide_jax.metrics.overlap import explanation_precision_recall, iou
 from xguide_jax.metrics.parity import (
     GroupGap,
@@ -70,6 +71,7 @@ from xguide_jax.metrics.sensitivity_n import sensitivity_n
 __all__ = (
     "Agreement",
     "GroupGap",
+    "MassCurves",
     "RemovalAndInsertion",
     "area_under_curve",
     "attention_share",
@@ -98,6 +100,7 @@ __all__ = (
     "insertion_curve",
     "iou",
     "local_lipschitz",
+    "mass_precision_recall",
     "max_sensitivity",
     "pgd_l2",
     "pgd_linf",
