@@ -134,6 +134,15 @@ def test_what_is_not_defined_is_nan_and_nothing_else():
     np.testing.assert_allclose(region_metrics(maps, region), expected, rtol=1e-6)
 
 
+def test_a_cell_at_the_threshold_is_not_marked():
+    maps = np.array([[[1.0, 0.5, 0.5, 0.0]]], np.float32)
+    # TP = 1, FP = 0, FN = 1.
+    found = annotation_metrics(maps, np.array([[[1, -1, 1, -1]]]))
+    np.testing.assert_allclose(found[:, 0], [1, 1 / 2, 2 / 3], rtol=1e-6)
+    region = np.array([[[1.0, 0.0, 0.0, 0.0]]], np.float32)
+    np.testing.assert_allclose(metrics.iou(maps, region, threshold=0.5), [1.0])
+
+
 def test_undefined_precision_recall_and_f1():
     varied = np.array([[0.0, 1.0, 0.25, 0.75]], np.float32)
     rows = [

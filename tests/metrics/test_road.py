@@ -64,7 +64,7 @@ def test_a_share_may_be_measured_in_the_place_of_correctness():
 
 def test_arguments_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="below 1: at 1 no pixel is left"):
-        measure(SPOT, fractions=(0.5, 1.0))
+        measure(SPOT, fractions=(0.2, 0.5, 1.0))
     with pytest.raises(ValueError, match="must increase strictly"):
         measure(SPOT, fractions=(0.5, 0.5))
     with pytest.raises(AssertionError):
