@@ -141,6 +141,8 @@ def test_a_cell_at_the_threshold_is_not_marked():
     np.testing.assert_allclose(found[:, 0], [1, 1 / 2, 2 / 3], rtol=1e-6)
     region = np.array([[[1.0, 0.0, 0.0, 0.0]]], np.float32)
     np.testing.assert_allclose(metrics.iou(maps, region, threshold=0.5), [1.0])
+    np.testing.assert_allclose(metrics.iou(maps, region, threshold=1.0), [0.0])
+    np.testing.assert_allclose(metrics.iou(maps, region, threshold=0.0), [1 / 3])
 
 
 def test_undefined_precision_recall_and_f1():
