@@ -77,6 +77,11 @@ EXPLAINED = {
         "last > first -> last <= first",
     ): "The name under which a reading is kept: the two names change places.",
     (
+        "xguide_jax/metrics/randomisation.py",
+        "others = (targets + jax.vmap(draw)(keys)) % num_classes",
+        "targets + jax.vmap(draw)(keys) -> targets - jax.vmap(draw)(keys)",
+    ): "Uniform over the other classes either way.",
+    (
         "xguide_jax/evaluation/chunking.py",
         "if len(sizes) != 1 or sizes <= {(), (0,)}:",
         "sizes <= {(), (0,)} -> sizes < {(), (0,)}",
