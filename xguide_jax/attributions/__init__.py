@@ -75,6 +75,7 @@ from xguide_jax.attributions.shapley import shapley_sampling, shapley_values
 from xguide_jax.attributions.smoothing import smooth_grad, smooth_grad_squared, var_grad
 from xguide_jax.attributions.surrogates import kernel_shap, lime
 from xguide_jax.attributions.taylor import taylor
+from xguide_jax.attributions.temporal import temporal_rescaling
 
 __all__ = (
     "Attribution",
@@ -133,6 +134,7 @@ __all__ = (
     "target_logit",
     "target_probability",
     "taylor",
+    "temporal_rescaling",
     "upsample_conserving",
     "var_grad",
     "z_box_rule",
