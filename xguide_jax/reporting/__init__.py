@@ -14,6 +14,7 @@ from xguide_jax.reporting.curve_figures import curves, training_curves
 from xguide_jax.reporting.findings import finding
 from xguide_jax.reporting.map_figures import overlay, saliency_grid
 from xguide_jax.reporting.report import write_report
+from xguide_jax.reporting.series_strips import series_strips
 from xguide_jax.reporting.style import to_png
 from xguide_jax.reporting.tradeoff_figures import pareto_front, tradeoff
 from xguide_jax.tables import (
@@ -39,6 +40,7 @@ __all__ = (
     "overlay",
     "pareto_front",
     "saliency_grid",
+    "series_strips",
     "table_of",
     "to_png",
     "token_marks",

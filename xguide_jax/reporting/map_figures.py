@@ -58,7 +58,7 @@ def saliency_grid(
     """
     maps = {arm: np.asarray(values, float) for arm, values in maps.items()}
     _check_grid(images, maps, labels)
-    limit, saturated = _shared_limit(maps.values(), quantile)
+    limit, saturated = shared_limit(maps.values(), quantile)
     rows, columns = len(images), 1 + len(maps)
     small = functools.partial(lettering.folded, inches=1.0, size=style.SMALL, lines=3)
     labels = [small(label) for label in labels]
@@ -84,12 +84,12 @@ def saliency_grid(
         axes[row, 0].set_ylabel(labels[row], fontsize=style.SMALL)
         if regions is not None:
             for axis in axes[row]:
-                _draw_outline(axis, regions[row])
+                draw_outline(axis, regions[row])
     for column, (arm, values) in zip(axes.T[1:], maps.items(), strict=True):
         _draw_column(column, values, captions.get(arm), limit)
     for axis, name in zip(axes[0], names, strict=True):
         axis.set_title(name, fontsize=style.NORMAL)
-    _draw_scale(figure, axes.ravel(), limit, saturated)
+    draw_scale(figure, axes.ravel(), limit, saturated)
     if title:
         figure.suptitle(title, fontsize=style.LARGE)
     return style.literal(figure)
@@ -126,7 +126,7 @@ def overlay(
     _check_grid(image[None], {"attributions": values[None]}, [""])
     if limit is not None and not limit > 0:
         raise ValueError(f"`limit` (={limit}) must be positive.")
-    largest, _ = _shared_limit([values], 1.0)
+    largest, _ = shared_limit([values], 1.0)
     limit = largest if limit is None else limit
     figure = Figure(figsize=(3.6, 3.0), layout="constrained")
     axis = figure.subplots()
@@ -139,11 +139,11 @@ def overlay(
         in_scale = Normalize(-limit, limit)(np.ma.masked_invalid(values))
         _draw_picture(axis, grey * _SCALE(in_scale)[..., :3])
     if region is not None:
-        _draw_outline(axis, region)
+        draw_outline(axis, region)
     if title:
         title = lettering.folded(title, inches=2.6, size=style.LARGE, lines=3)
         axis.set_title(title, fontsize=style.LARGE)
-    _draw_scale(figure, [axis], limit, largest > limit)
+    draw_scale(figure, [axis], limit, largest > limit)
     return style.literal(figure)
 
 
@@ -169,8 +169,19 @@ def _more_lines(texts: Iterable[str]) -> int:
     return max(map(lettering.num_lines, texts)) - 1
 
 
-def _shared_limit(maps: Iterable[np.ndarray], quantile: float) -> tuple[float, bool]:
-    """The end of the scale, and whether anything lies beyond it."""
+def shared_limit(maps: Iterable[np.ndarray], quantile: float) -> tuple[float, bool]:
+    """The end of the scale, and whether anything lies beyond it.
+
+    Args:
+      maps: of one scale.
+      quantile: in (0, 1], of the magnitudes.
+
+    Returns:
+      The limit, 1 for maps of zeros.
+
+    Raises:
+      ValueError: for another quantile.
+    """
     if not 0 < quantile <= 1:
         raise ValueError(f"`quantile` (={quantile}) must lie in (0, 1].")
     magnitudes = np.abs(np.concatenate([values.ravel() for values in maps]))
@@ -208,8 +219,22 @@ def _draw_picture(axis: Axes, picture: np.ndarray) -> None:
     _bare(axis)
 
 
-def _draw_map(axis: Axes, values: np.ndarray, limit: float) -> None:
-    note = _note(values)
+def draw_map(
+    axis: Axes,
+    values: np.ndarray,
+    limit: float,
+    *,
+    note_of: np.ndarray | None = None,
+) -> None:
+    """A map in the colours of the scale, with a note if it is blank or undefined.
+
+    Args:
+      axis: drawn on.
+      values: [H, W], signed.
+      limit: where the scale ends.
+      note_of: what is judged to be blank; the map if None.
+    """
+    note = _note(values if note_of is None else note_of)
     shown = np.zeros_like(values) if note else np.ma.masked_invalid(values)
     colours = "Greys" if note else _SCALE  # 0 is white at the end of the greys
     low = 0 if note else -limit
@@ -236,12 +261,17 @@ def _draw_column(
 ) -> None:
     captions = [""] * len(maps) if captions is None else captions
     for axis, values, caption in zip(axes, maps, captions, strict=True):
-        _draw_map(axis, values, limit)
+        draw_map(axis, values, limit)
         axis.set_xlabel(caption, fontsize=style.SMALL)
 
 
-def _draw_outline(axis: Axes, region: np.ndarray) -> None:
-    """Along pixel edges: a contour would cut the corners of boxes."""
+def draw_outline(axis: Axes, region: np.ndarray) -> None:
+    """Along pixel edges: a contour would cut the corners of boxes.
+
+    Args:
+      axis: drawn on.
+      region: [H, W], non-zero inside.
+    """
     inside = np.pad(np.asarray(region) != 0, 1)
     above = np.argwhere(inside[1:, 1:-1] != inside[:-1, 1:-1]) - 0.5
     left = np.argwhere(inside[1:-1, 1:] != inside[1:-1, :-1]) - 0.5
@@ -252,9 +282,17 @@ def _draw_outline(axis: Axes, region: np.ndarray) -> None:
     )
 
 
-def _draw_scale(
+def draw_scale(
     figure: Figure, axes: Iterable[Axes], limit: float, saturated: bool
 ) -> None:
+    """The scale at the side.
+
+    Args:
+      figure: changed in place.
+      axes: those that share it.
+      limit: where it ends.
+      saturated: whether anything lies beyond.
+    """
     scale = ScalarMappable(Normalize(-limit, limit), _SCALE)
     bar = figure.colorbar(
         scale,
