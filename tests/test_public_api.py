@@ -138,6 +138,9 @@ API = {
     ),
     "attributions.split_each": ("forward inputs names", "output", "output"),
     "attributions.taylor": ("predict_fn inputs targets", "baselines at score_fn", ""),
+    "attributions.temporal_rescaling": (
+        "explainer predict_fn inputs targets", "baselines loop", "loop",
+    ),
     "attributions.upsample_conserving": ("maps shape", "", ""),
     "attributions.var_grad": (
         "explainer predict_fn inputs targets", "key sigma num_samples", "",
@@ -597,6 +600,7 @@ API = {
 }  # fmt: skip
 
 DEFAULTS = {
+    "attributions.temporal_rescaling": {"loop": "auto"},
     "ops.bottom_k_mask": {"where": None},
     "ops.top_k_mask": {"where": None},
     "ops.balanced_threshold": {"axis_name": None},

@@ -31,8 +31,8 @@ def read_ts(
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: naming file, line and rule, if the file is malformed or its header
-        says something else; if it has time stamps, or a number to predict and no class; or
+      ValueError: naming file, line and rule, if the file is malformed, or its header
+        says something else; if it has time stamps, or numbers in place of classes; or
         if a series is longer than `num_steps`, or masked as a whole.
     """
     name = pathlib.Path(path).name
