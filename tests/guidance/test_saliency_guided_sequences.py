@@ -177,6 +177,23 @@ def test_it_is_the_loss_of_other_tokens_and_so_is_its_gradient(tokens):
     chex.assert_trees_all_close(gradient, slope, atol=1e-6)
 
 
+def test_noise_is_a_constant_and_a_copy_is_none(tokens):
+    """Extremes of embeddings that are trained do not learn from what they are for."""
+
+    def gradient(fill):
+        return sequence_cases.value_and_gradient(term_of(fill=fill), *tokens)[1]
+
+    noise = ops.uniform_example_range_fill
+    held = lambda key, values, **places: noise(
+        key, jax.lax.stop_gradient(values), **places
+    )
+    expected = gradient(ops.sequence_fill(held, copies=True))
+    chex.assert_trees_all_close(gradient(noise), expected, atol=1e-7)
+    flowing = gradient(ops.sequence_fill(noise, copies=True))
+    difference = flowing["embeddings"] - expected["embeddings"]
+    assert np.max(abs(difference)) > 1e-3
+
+
 def test_padding_and_specials_are_no_sources(tokens):
     """Of [CLS] a b [PAD] with b alone kept, a becomes b."""
     network, batch = tokens
