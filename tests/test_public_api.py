@@ -212,6 +212,10 @@ API = {
         "key perturb num_samples score_fn optimal_scaling chunk_size",
         "optimal_scaling chunk_size",
     ),
+    "metrics.input_invariance": ("explain explain_shifted inputs", "shift", ""),
+    "metrics.non_sensitivity": (
+        "predict_fn inputs labels attributions", "fill key value tolerance", "",
+    ),
     "metrics.insertion_curve": (
         "predict_fn inputs labels attributions", "fractions fill key value where",
         "value where",

@@ -247,3 +247,21 @@ def test_how_tokens_go_is_said():
         for name, removal in removals.items()
     }  # fmt: skip
     assert found == {"deleted": 6, "hidden": 4, "another": 3}
+
+
+def test_a_negative_attribution_is_one():
+    predict_fn = lambda x: (3 * x[:, 0] + x[:, 0] * x[:, 1])[:, None]
+    found = metrics.non_sensitivity(
+        predict_fn, jnp.asarray(row(1, 2, 3)), jnp.zeros(1, int),
+        jnp.asarray(row(-5, -2, 0)), fill=zeros, key=KEY, value=first_logit,
+        tolerance=0.5,
+    )  # fmt: skip
+    np.testing.assert_array_equal(found, [0])
+
+
+def test_invariance_is_of_maps_of_any_size():
+    product = lambda x: jnp.array([3e-5, 1e-5]) * x
+    found = metrics.input_invariance(
+        product, product, jnp.asarray(row(1, -2)), shift=jnp.asarray(row(2, 0))
+    )
+    np.testing.assert_allclose(found, [2], rtol=1e-6)

@@ -12,6 +12,7 @@ from xguide_jax.metrics.attacks import (
     pgd_l2,
     pgd_linf,
 )
+from xguide_jax.metrics.axiomatic import input_invariance, non_sensitivity
 from xguide_jax.metrics.both_orders import RemovalAndInsertion, removal_and_insertion
 from xguide_jax.metrics.complexity import effective_number_of_features, entropy, gini
 from xguide_jax.metrics.erasure import comprehensiveness, sufficiency
@@ -97,11 +98,13 @@ __all__ = (
     "group_undefined",
     "independent_randomisation",
     "infidelity",
+    "input_invariance",
     "insertion_curve",
     "iou",
     "local_lipschitz",
     "mass_precision_recall",
     "max_sensitivity",
+    "non_sensitivity",
     "pgd_l2",
     "pgd_linf",
     "pointing_game",

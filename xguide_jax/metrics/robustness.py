@@ -53,7 +53,7 @@ def max_sensitivity(
 
     Source: Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", NeurIPS
       2019, whose SENS_MAX is the numerator. Captum divides by ‖Φ(x)‖, as here, but by 1
-      where that is 0; Quantus divides by ‖x‖ by default.
+      where that is 0; so does Quantus 0.6.0, which first refuses a map of zeros.
     """
     clean = ops.at_least_float32(explain(inputs))
     norm = _norm(clean)
