@@ -13,6 +13,7 @@ import sequence_cases
 
 from xguide_jax import attributions, guidance, losses, ops, testing, training
 from xguide_jax.guidance import masking
+from xguide_jax.types import ModelOutput, StepContext
 
 NINES = functools.partial(ops.constant_fill, value=99.0)
 CELLS = ops.by_feature(ops.signed_channel_mean)
@@ -232,6 +233,31 @@ def test_a_text_too_short_to_mask_does_not_count(tokens):
     _, metrics = sequence_cases.step_of(TOKENS, network, batch)
     n = np.asarray(guidance.counted_of(batch)).sum(1)
     assert float(metrics["tokens/annotated"]) == np.sum(n >= 2) == 7
+
+
+@pytest.mark.parametrize("mask_fraction", [0.0, 0.5])
+def test_a_row_of_which_nothing_is_asked_is_exactly_0(mask_fraction):
+    """Also where the masked pass draws a dropout of its own."""
+    embeddings = jax.random.normal(jax.random.key(0), (3, 3, 2))
+    mask = jnp.array([[True, True, True], [True, False, False], [False] * 3])
+    batch = {"inputs": {"mask": mask}, "labels": jnp.array([0, 1, 0])}
+
+    def forward(inputs, *, train=False, overrides=None, key=None):
+        values = (overrides or {}).get("embeddings", embeddings)
+        total = jnp.sum(jnp.where(inputs["mask"][..., None], values, 0.0), axis=1)
+        drawn = 0.0 if key is None else jnp.array([1.0, 0.0])
+        return ModelOutput(total + drawn, {"embeddings": values})
+
+    context = StepContext(
+        forward=forward, task_input_gradient=None, batch=batch,
+        output=forward(batch["inputs"]), step=jnp.zeros((), int), axis_name=None,
+        key=jax.random.split(jax.random.key(0), 3),
+    )  # fmt: skip
+    out = term_of(mask_fraction=mask_fraction).apply((), (), context)
+    # One token is too little to mask a half of; of none nothing is ever asked.
+    asked = np.array([True, mask_fraction == 0, False])
+    np.testing.assert_array_equal(out.weight, asked)
+    np.testing.assert_array_equal(out.loss > 0, asked)
 
 
 def test_features_of_images_are_masked_where_they_are_salient():
