@@ -95,9 +95,7 @@ def make_report(found: Found, config: Any) -> report.Report:
         undefined=undefined.counts(
             found,
             {
-                f"series without an AUP of {text}": lambda m, name=name: (
-                    m.recovery[name].precision.summary.num_undefined
-                )
+                f"series without an AUP of {text}": _without_precision(name)
                 for name, text in NAMES.items()
             },
         ),
@@ -133,6 +131,10 @@ def gap(explainer: str, view: str) -> Callable[[Measured], float]:
     return lambda m: (
         getattr(m.removal.maps[explainer]["data range"], view).gap.mean_or_zero
     )
+
+
+def _without_precision(explainer: str) -> Callable[[Measured], int]:
+    return lambda m: m.recovery[explainer].precision.summary.num_undefined
 
 
 def _findings(found: Found) -> list[str]:

@@ -29,9 +29,9 @@ def terms_of(arm: str, *, mask_fraction: float, oracle_weight: float) -> Terms:
     """
     if arm == UNGUIDED:
         return {}
-    score = {"score_fn": attributions.target_log_probability}
+    score_fn = attributions.target_log_probability
     if arm == ORACLE:
-        maps = functools.partial(attributions.input_gradient, **score)
+        maps = functools.partial(attributions.input_gradient, score_fn=score_fn)
         term = guidance.right_for_right_reasons(
             explain=guidance.explain(maps, layer="series"), evidence="region"
         )
@@ -41,6 +41,6 @@ def terms_of(arm: str, *, mask_fraction: float, oracle_weight: float) -> Terms:
         mask_fraction=0.0 if arm == "k=0" else mask_fraction,
         fill=ops.uniform_feature_range_fill,
         rank_fn=ops.by_feature(RANKS[arm]),
-        **score,
+        score_fn=score_fn,
     )
     return {"sgt": term}
