@@ -247,6 +247,26 @@ def test_logits_know_neither_what_padding_holds_nor_how_long_it_is(name):
 
 
 @EACH
+def test_a_step_that_is_missing_in_the_middle_is_not_read(name):
+    mask = MASK.copy()
+    mask[0, 2] = False
+    inputs = {**given(), "mask": jnp.asarray(mask)}
+    clean, first, second = compiled(name)(inputs, {})
+    series = inputs["series"].at[0, 2].set(jnp.nan)
+    np.testing.assert_array_equal(
+        compiled(name)({**inputs, "series": series}, {})[0].logits, clean.logits
+    )
+    assert not np.any(first[0, 2])
+    assert not np.any(second[0, 2])
+    if name == "lstm":
+        # It steps over the gap, as if the others were all there is.
+        keep = np.array([0, 1, 3, 4, 2])
+        closed = {"series": series[:, keep], "mask": inputs["mask"][:, keep]}
+        logits = compiled(name)(closed, {})[0].logits[0]
+        np.testing.assert_allclose(logits, clean.logits[0], atol=1e-6)
+
+
+@EACH
 def test_a_replaced_activation_is_what_the_rest_sees(name):
     run = compiled(name)
     clean = run(given(), {})[0]
