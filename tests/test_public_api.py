@@ -593,6 +593,7 @@ API = {
     "ops.weighted_mean": ("values weights", "axis_name", "axis_name"),
     "ops.area_resize": ("maps", "shape", ""),
     "ops.bilinear_resize": ("maps", "shape", ""),
+    "ops.measure_copies": ("measure inputs", "count chunk_size", ""),
     "ops.max_pool": ("inputs", "window", ""),
     "ops.min_max_normalise": ("maps", "epsilon", "epsilon"),
     "ops.normalise_by_max": ("maps", "", ""),

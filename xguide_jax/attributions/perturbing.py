@@ -9,11 +9,9 @@ from collections.abc import Callable
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from xguide_jax import ops
 from xguide_jax.attributions import integrated
-from xguide_jax.ops import checking
 from xguide_jax.types import Array, PredictFn, ScoreFn
 
 
@@ -118,21 +116,11 @@ def perturbed_scores(
     Raises:
       ValueError: if `chunk_size` is less than 1 or traced.
     """
-    chunk_size = checking.checked_count(
-        "chunk_size", 1 if chunk_size is None else chunk_size
+    return ops.measure_copies(
+        lambda values, number: score_at(
+            predict_fn, perturb(values, number), targets, score_fn
+        ),
+        inputs,
+        count=count,
+        chunk_size=chunk_size,
     )
-
-    def chunk(values: Array, numbers: np.ndarray) -> Array:
-        def score_of(number: Array) -> Array:
-            copies = perturb(values, number)
-            return score_at(predict_fn, copies, targets, score_fn)
-
-        places = jnp.asarray(numbers, jnp.int32)
-        if len(numbers) == 1:
-            scores = score_of(places[0])[None]
-        else:
-            scores = jax.vmap(score_of)(places)
-        # Each chunk fills its own rows, so the sum over the chunks has all scores.
-        return jnp.zeros((count, len(targets)), scores.dtype).at[places].set(scores)
-
-    return ops.barriered_sum(chunk, inputs, count=count, chunk_size=chunk_size)

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
-from xguide_jax.metrics import sampling
 from xguide_jax.ops import checking
 from xguide_jax.types import Array, FillFn, PredictFn, PRNGKey, ScoreFn
 
@@ -92,7 +91,7 @@ def infidelity(
         predicted = jnp.sum(terms.reshape(len(inputs), -1), axis=-1)
         return jnp.stack([predicted, (intact - score(moved)).astype(predicted.dtype)])
 
-    both = sampling.measured(sides, inputs, count=num_samples, chunk_size=chunk_size)
+    both = ops.measure_copies(sides, inputs, count=num_samples, chunk_size=chunk_size)
     predicted, actual = both[:, 0], both[:, 1]
     if optimal_scaling:
         # Of the map at about 1: the squares of a faint one would all be 0.

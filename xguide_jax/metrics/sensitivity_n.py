@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
-from xguide_jax.metrics import sampling
 from xguide_jax.ops import checking
 from xguide_jax.types import Array, PredictFn, PRNGKey, ScoreFn
 
@@ -100,7 +99,7 @@ def sensitivity_n(
         subset = subsets[number].reshape(attributions.shape)
         return score(ops.replace(inputs, subset, values))
 
-    scores = sampling.measured(
+    scores = ops.measure_copies(
         without, inputs, count=num_subsets, chunk_size=chunk_size
     )
     maps = ops.at_least_float32(attributions).reshape(len(inputs), -1)

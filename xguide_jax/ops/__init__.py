@@ -6,6 +6,7 @@ formula has one: who composes decides what is constant.
 """
 
 from xguide_jax.ops.convolution import conv_general_dilated, max_pool
+from xguide_jax.ops.copies import measure_copies
 from xguide_jax.ops.filling import (
     constant_fill,
     example_keys,
@@ -91,6 +92,7 @@ __all__ = (
     "max_pool",
     "mean_fill",
     "mean_magnitude",
+    "measure_copies",
     "min_max_normalise",
     "noisy_linear_imputation",
     "normalise_by_max",

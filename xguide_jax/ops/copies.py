@@ -1,4 +1,4 @@
-"""What a metric measures on many perturbed copies of every example."""
+"""Measures of many perturbed copies of every example, in the memory of a few."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xguide_jax import ops
-from xguide_jax.ops import checking
+from xguide_jax.ops import checking, reducing
 from xguide_jax.types import Array
 
 
-def measured(
+def measure_copies(
     measure: Callable[[Array, Array], Array],
     inputs: Array,
     *,
@@ -49,4 +48,4 @@ def measured(
         rows = jnp.zeros((count, *found.shape[1:]), found.dtype)
         return rows.at[places].set(found)
 
-    return ops.barriered_sum(chunk, inputs, count=count, chunk_size=chunk_size)
+    return reducing.barriered_sum(chunk, inputs, count=count, chunk_size=chunk_size)
