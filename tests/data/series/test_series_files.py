@@ -91,6 +91,13 @@ def test_a_table_of_the_ucr_archive(tmp_path):
             + "1,2:1,2:up",
             r"line 11 has 2 steps; the header says 3",
         ),
+        (
+            HEADER.replace("@equalLength false", "@equalLength true")
+            + "1,2:1,2:up\n1:2:up",
+            r"line 11 has 1 steps, the first series 2; the header says '@equalLength",
+        ),
+        (HEADER + "1,1e39:3,4:up\n", r"line 10: '1e39' at step 1 must be a finite"),
+        (HEADER + "1,1_0:3,4:up\n", r"line 10: '1_0' at step 1 must be a finite"),
     ],
 )
 def test_a_malformed_file_is_refused_by_name_and_line(text, error, tmp_path):
@@ -104,6 +111,7 @@ def test_a_malformed_file_is_refused_by_name_and_line(text, error, tmp_path):
         ("", r"own_TRAIN\.tsv must hold a series"),
         ("2\t1\n", r"own_TRAIN\.tsv, line 1: the label '2' must be one of \['-1', '1'"),
         ("1\t1\n1\n", r"line 2: label and values must be told apart by tabs"),
+        ("1\t1\n\t1\t2\n", r"line 2: the label '' must be one of"),
         ("1\tNaN\tNaN\n", r"line 1 must hold a step without"),
         ("1\t1,5\n", r"line 1: '1,5' at step 0 must be a finite number"),
     ],
@@ -111,6 +119,20 @@ def test_a_malformed_file_is_refused_by_name_and_line(text, error, tmp_path):
 def test_a_malformed_table_is_refused_by_name_and_line(text, error, tmp_path):
     with pytest.raises(ValueError, match=error):
         read_tsv(tmp_path, text)
+
+
+def test_a_line_that_ends_in_tabs_is_a_shorter_series(tmp_path):
+    dataset, counts = read_tsv(tmp_path, "1\t0.5\t2\t\t\r\n-1\t3\t\t4\n")
+    expected = [[0.5, 2, 0], [3, 0, 4]]
+    np.testing.assert_array_equal(dataset.inputs["series"][..., 0], expected)
+    mask = [[True, True, False], [True, False, True]]
+    assert dataset.inputs["mask"].tolist() == mask
+    assert counts == (2, 1, 1, 1)
+
+
+def test_a_class_has_one_name(tmp_path):
+    with pytest.raises(ValueError, match=r"`class_names` \(=\['1', '1'\]\) must be"):
+        data.read_ucr_tsv(tmp_path / "own.tsv", class_names=("1", "1"))
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):

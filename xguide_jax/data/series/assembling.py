@@ -11,6 +11,8 @@ from xguide_jax.data import datasets
 
 Path = str | os.PathLike[str]
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 class SeriesCounts(NamedTuple):
     """What of the series of a file is masked.
@@ -37,7 +39,7 @@ class Row(NamedTuple):
 
 
 def lines_of(path: Path) -> Iterator[tuple[str, str]]:
-    """(place, text) of each line that is not blank.
+    """(place, text) of each line that is not blank, its spaces and tabs kept.
 
     Args:
       path: a text in UTF-8.
@@ -51,9 +53,9 @@ def lines_of(path: Path) -> Iterator[tuple[str, str]]:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path.name} must be text in UTF-8 ({error}).") from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield f"{path.name}, line {number}", line.strip()
+            yield f"{path.name}, line {number}", line
 
 
 def numbers_of(place: str, texts: Sequence[str]) -> np.ndarray:
@@ -67,17 +69,21 @@ def numbers_of(place: str, texts: Sequence[str]) -> np.ndarray:
       float64 [steps].
 
     Raises:
-      ValueError: naming the place and the text, if one is no finite number.
+      ValueError: naming the place and the text, if one is no finite number, or none in
+        float32.
     """
     values = np.empty(len(texts))
     for step, text in enumerate(map(str.strip, texts)):
         try:
-            values[step] = np.nan if text in ("?", "") else float(text)
+            # Python reads 1_0 as 10.
+            number = text.replace("_", "x")
+            values[step] = np.nan if text in ("?", "") else float(number)
         except ValueError:
             values[step] = np.inf
-        if np.isinf(values[step]):
+        if abs(values[step]) > _LARGEST:
             raise ValueError(
-                f"{place}: {text!r} at step {step} must be a finite number, '?' or NaN."
+                f"{place}: {text!r} at step {step} must be a finite number of float32, "
+                "'?' or NaN."
             )
     return values
 

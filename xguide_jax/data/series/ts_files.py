@@ -40,7 +40,8 @@ def read_ts(
     rows: list[assembling.Row] = []
     class_names: Sequence[str] = ()
     inside = False
-    for place, line in assembling.lines_of(path):
+    for place, text in assembling.lines_of(path):
+        line = text.strip()
         if line.startswith("#"):
             continue
         if inside:
@@ -54,6 +55,8 @@ def read_ts(
             raise ValueError(f"{place}: a line before '@data' must begin with # or @.")
     if not inside:
         raise ValueError(f"{name} must have a line '@data'.")
+    if _says(header, "equallength") == "true":
+        _check_equal_lengths(rows)
     return assembling.assemble(name, rows, class_names, num_steps)
 
 
@@ -96,6 +99,16 @@ def _row(
         raise ValueError(f"{place} misses a value; the header says '@missing false'.")
     label_ = assembling.label_of(place, label.strip(), class_names)
     return assembling.Row(place, values, label_)
+
+
+def _check_equal_lengths(rows: Sequence[assembling.Row]) -> None:
+    for row in rows:
+        length, first = len(row.values), len(rows[0].values)
+        if length != first:
+            raise ValueError(
+                f"{row.place} has {length} steps, the first series {first}; the header "
+                "says '@equalLength true'."
+            )
 
 
 def _says(header: _Header, key: str) -> str | None:

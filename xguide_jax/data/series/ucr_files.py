@@ -31,8 +31,11 @@ def read_ucr_tsv(
     Raises:
       FileNotFoundError: if there is no such file.
       ValueError: naming file, line and rule, if a line is malformed or its label no
-        class, or a series is longer than `num_steps`, or masked as a whole.
+        class, or a series is longer than `num_steps`, or masked as a whole; or if a
+        class has its name twice.
     """
+    if len(set(class_names)) < len(class_names):
+        raise ValueError(f"`class_names` (={list(class_names)}) must be distinct.")
     rows = []
     for place, line in assembling.lines_of(path):
         label, *texts = line.split("\t")
