@@ -168,6 +168,16 @@ def test_steps_of_a_narma_by_hand():
     np.testing.assert_allclose(values, [first, second, third], rtol=1e-12)
 
 
+def test_no_narma_diverges_and_each_keeps_to_its_formula():
+    """What a step adds to its past is 1.5 u u' + 0.1, in [0.1, 0.475)."""
+    values = path("narma", count=2_000, num_steps=1_000)  # nine are drawn again
+    assert values.max() < 14
+    sums = sum(values[9 - lag : 999 - lag] for lag in range(10))
+    added = values[10:] - values[9:-1] * (0.3 + 0.05 * sums)
+    assert added.min() > 0.1 - 1e-9
+    assert added.max() < 0.475 + 1e-9
+
+
 def test_times_are_regular_or_drawn_one_in_a_cell():
     regular = processes.sample_times(RNG(0), 5, irregular=False)
     np.testing.assert_allclose(regular, [0, 4, 8, 12, 16])

@@ -52,7 +52,8 @@ def planted_series(
       the released code (1000 series to train on, 100 to test, irregular times), which
       scales each cell to [0, 1] afterwards. There 'positional time' is told by the
       feature and the other way round, a moving block never reaches the last step or
-      feature, and paths are those of another library, of other initial values.
+      feature, and paths are those of another library, of other initial values, also
+      those of 'narma' that diverge, which are drawn again here.
     """
     if num_series < 1:
         raise ValueError(f"`num_series` (={num_series}) must be at least 1.")
