@@ -63,12 +63,24 @@ EXPLAINERS = {
     "kernel_shap": functools.partial(
         attributions.kernel_shap, key=KEY, num_samples=20, **OF_CELLS, **ZEROS
     ),
+    "shapley_values": functools.partial(
+        attributions.shapley_values, segments=OF_CELLS["segments"] // 2, num_segments=4,
+        chunk_size=16, **ZEROS,
+    ),
+    "lime": functools.partial(
+        attributions.lime, key=KEY, num_samples=20, kernel_width=0.5, ridge=0.1,
+        chunk_size=20, **OF_CELLS, **ZEROS,
+    ),
+    "rise": functools.partial(
+        attributions.rise, key=KEY, num_masks=4, grid=(2, 2), keep_probability=0.5,
+        chunk_size=4, **ZEROS,
+    ),
     "temporal_rescaling": functools.partial(
         attributions.temporal_rescaling, PRODUCT, baselines=0.0
     ),
 }  # fmt: skip
 # These draw cells together, so a cell of no effect has a share of the others' noise.
-APPROXIMATE = ("kernel_shap",)
+APPROXIMATE = ("kernel_shap", "lime", "rise")
 
 
 @functools.cache
