@@ -92,11 +92,11 @@ def test_a_guided_step_does_not_know_what_padding_holds(name):
 @pytest.mark.thorough  # programs for one, two and eight devices
 @pytest.mark.parametrize("name", NETWORKS)
 def test_one_two_and_eight_devices_give_one_gradient(name, x64):
-    apply_fn, params, state = network(name)
-    wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), float), params)
     batch = sequence_cases.series_batch()
-    # Flax's layer norm mixes float64 with float32.
+    # Flax keeps parameters in float32, and its layer norm mixes both.
     with jax.numpy_dtype_promotion("standard"):
+        apply_fn, params, state = network.__wrapped__(name)
+        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), params)
         one, *several = (
             sequence_cases.step_of(
                 TERMS, (apply_fn, wide, state), batch, how="pmap", count=count
