@@ -13,6 +13,7 @@ from experiments.running import (
     results,
     tensorboard,
     terminal,
+    training_figure,
     undefined,
 )
 from xguide_jax import files, reporting
@@ -198,7 +199,7 @@ def findings(
     """
     if not guided or unguided not in found:
         return []
-    score = lambda arm: _defined_mean(results.values(found[arm], get))
+    score = lambda arm: results.defined_mean(results.values(found[arm], get))
     best = max(guided, key=score)
     against = {
         other: results.versus(found, best, other, get, rows=rows)
@@ -246,9 +247,14 @@ def write(run: directory.Run, found: results.Results[Any], report: Report) -> No
       found: what was measured.
       report: what the experiment says of it.
     """
+    drawn = report.drawn or found
+    logged = training_figure.training_figure(run, drawn, report.logged)
     figures = {
         **report.figures,
-        "training": ("Training", _training_figure(run, report.drawn or found, report)),
+        "training": (
+            "Training",
+            logged,
+        ),
     }
     pngs = {name: reporting.to_png(figure) for name, (_, figure) in figures.items()}
     for name, png in pngs.items():
@@ -292,30 +298,3 @@ def _marked(caption: str, rows: Rows, report: Report) -> reporting.Table:
         for column in table.columns
     ]
     return dataclasses.replace(table, columns=columns, apart=report.apart)
-
-
-def _defined_mean(numbers: Sequence[float]) -> float:
-    """-inf where nothing is defined: such an arm is never the best."""
-    defined = [number for number in numbers if not np.isnan(number)]
-    return float(np.mean(defined)) if defined else -np.inf
-
-
-def _training_figure(
-    run: directory.Run, drawn: Sequence[str] | Mapping[str, Any], report: Report
-) -> Any:
-    """Logged numbers over the steps, from metrics.jsonl; an arm may lack one."""
-    logged = files.read_records(run.path / "metrics.jsonl")
-    steps = sorted({record["step"] for record in logged})
-    series: dict[str, dict[str, np.ndarray]] = {}
-    for arm in drawn:
-        mine = [record for record in logged if record["arm"] == arm]
-        for name in report.logged:
-            rows = [
-                [record.get(name) for record in mine if record["seed"] == seed]
-                for seed in run.seeds
-            ]
-            if rows[0] and rows[0][0] is not None:
-                series.setdefault(arm, {})[name] = np.array(rows, float)
-    return reporting.training_curves(
-        series, steps=np.asarray(steps), labels=report.logged
-    )

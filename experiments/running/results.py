@@ -172,6 +172,19 @@ def mean_of(numbers: Sequence[float]) -> float | str:
     return f"{text} ({len(defined)} of {len(every)} seeds)"
 
 
+def defined_mean(numbers: Sequence[float]) -> float:
+    """Mean of the numbers that are defined, for a choice among arms.
+
+    Args:
+      numbers: one a seed, NaN where undefined.
+
+    Returns:
+      The mean; -inf where nothing is defined, so that such an arm is never the best.
+    """
+    defined = [number for number in numbers if not np.isnan(number)]
+    return float(np.mean(defined)) if defined else -np.inf
+
+
 def total(repeats: Repeats[T], get: Get[T]) -> int:
     """A count of all seeds together.
 

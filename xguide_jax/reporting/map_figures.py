@@ -9,18 +9,12 @@ import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from xguide_jax.reporting import lettering, style
-
-_SCALE = matplotlib.colormaps["RdBu_r"].with_extremes(bad="#b0b0b0")
-_OUTLINE = "#009E73"
+from xguide_jax.reporting import lettering, map_parts, style
 
 
 def saliency_grid(
@@ -58,7 +52,7 @@ def saliency_grid(
     """
     maps = {arm: np.asarray(values, float) for arm, values in maps.items()}
     _check_grid(images, maps, labels)
-    limit, saturated = shared_limit(maps.values(), quantile)
+    limit, saturated = map_parts.shared_limit(maps.values(), quantile)
     rows, columns = len(images), 1 + len(maps)
     small = functools.partial(lettering.folded, inches=1.0, size=style.SMALL, lines=3)
     labels = [small(label) for label in labels]
@@ -84,12 +78,12 @@ def saliency_grid(
         axes[row, 0].set_ylabel(labels[row], fontsize=style.SMALL)
         if regions is not None:
             for axis in axes[row]:
-                draw_outline(axis, regions[row])
+                map_parts.draw_outline(axis, regions[row])
     for column, (arm, values) in zip(axes.T[1:], maps.items(), strict=True):
         _draw_column(column, values, captions.get(arm), limit)
     for axis, name in zip(axes[0], names, strict=True):
         axis.set_title(name, fontsize=style.NORMAL)
-    draw_scale(figure, axes.ravel(), limit, saturated)
+    map_parts.draw_scale(figure, axes.ravel(), limit, saturated)
     if title:
         figure.suptitle(title, fontsize=style.LARGE)
     return style.literal(figure)
@@ -126,24 +120,24 @@ def overlay(
     _check_grid(image[None], {"attributions": values[None]}, [""])
     if limit is not None and not limit > 0:
         raise ValueError(f"`limit` (={limit}) must be positive.")
-    largest, _ = shared_limit([values], 1.0)
+    largest, _ = map_parts.shared_limit([values], 1.0)
     limit = largest if limit is None else limit
     figure = Figure(figsize=(3.6, 3.0), layout="constrained")
     axis = figure.subplots()
     grey = 0.75 + 0.25 * _displayable(image[None])[0].mean(axis=-1, keepdims=True)
-    note = _note(values)
+    note = map_parts.note(values)
     if note:
         axis.set_xlabel(note, fontsize=style.SMALL)
         _draw_picture(axis, grey)
     else:
         in_scale = Normalize(-limit, limit)(np.ma.masked_invalid(values))
-        _draw_picture(axis, grey * _SCALE(in_scale)[..., :3])
+        _draw_picture(axis, grey * map_parts.COLOURS(in_scale)[..., :3])
     if region is not None:
-        draw_outline(axis, region)
+        map_parts.draw_outline(axis, region)
     if title:
         title = lettering.folded(title, inches=2.6, size=style.LARGE, lines=3)
         axis.set_title(title, fontsize=style.LARGE)
-    draw_scale(figure, [axis], limit, largest > limit)
+    map_parts.draw_scale(figure, [axis], limit, largest > limit)
     return style.literal(figure)
 
 
@@ -169,31 +163,6 @@ def _more_lines(texts: Iterable[str]) -> int:
     return max(map(lettering.num_lines, texts)) - 1
 
 
-def shared_limit(maps: Iterable[np.ndarray], quantile: float) -> tuple[float, bool]:
-    """The end of the scale, and whether anything lies beyond it.
-
-    Args:
-      maps: of one scale.
-      quantile: in (0, 1], of the magnitudes.
-
-    Returns:
-      The limit, 1 for maps of zeros.
-
-    Raises:
-      ValueError: for another quantile.
-    """
-    if not 0 < quantile <= 1:
-        raise ValueError(f"`quantile` (={quantile}) must lie in (0, 1].")
-    magnitudes = np.abs(np.concatenate([values.ravel() for values in maps]))
-    magnitudes = magnitudes[np.isfinite(magnitudes)]
-    largest = float(magnitudes.max(initial=0.0))
-    if largest == 0:
-        return 1.0, False
-    # Of maps that are mostly zero, so may be the quantile.
-    limit = float(np.quantile(magnitudes, quantile)) or largest
-    return limit, limit < largest
-
-
 def _displayable(images: np.ndarray) -> np.ndarray:
     """Images as [N, H, W, channels] in [0, 1], one range for all."""
     images = np.nan_to_num(np.asarray(images, float), posinf=0.0, neginf=0.0)
@@ -201,56 +170,10 @@ def _displayable(images: np.ndarray) -> np.ndarray:
     return (images - low) / (high - low) if high > low else np.zeros_like(images)
 
 
-def _note(values: np.ndarray) -> str | None:
-    if not np.isfinite(values).any():
-        return "undefined map"
-    return None if np.any(values != 0) else "blank map"
-
-
-def _bare(axis: Axes) -> None:
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.spines[:].set(color="#999999", linewidth=0.6)
-
-
 def _draw_picture(axis: Axes, picture: np.ndarray) -> None:
     shown = picture[..., 0] if picture.shape[-1] == 1 else picture
     axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    _bare(axis)
-
-
-def draw_map(
-    axis: Axes,
-    values: np.ndarray,
-    limit: float,
-    *,
-    note_of: np.ndarray | None = None,
-) -> None:
-    """A map in the colours of the scale, with a note if it is blank or undefined.
-
-    Args:
-      axis: drawn on.
-      values: [H, W], signed.
-      limit: where the scale ends.
-      note_of: what is judged to be blank; the map if None.
-    """
-    note = _note(values if note_of is None else note_of)
-    shown = np.zeros_like(values) if note else np.ma.masked_invalid(values)
-    colours = "Greys" if note else _SCALE  # 0 is white at the end of the greys
-    low = 0 if note else -limit
-    axis.imshow(shown, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
-    if note:
-        axis.text(
-            *(0.5, 0.5, note),
-            transform=axis.transAxes,
-            ha="center",
-            va="center",
-            fontsize=style.SMALL,
-            color="#666666",
-            zorder=4,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-        )
-    _bare(axis)
+    map_parts.frame(axis)
 
 
 def _draw_column(
@@ -261,51 +184,5 @@ def _draw_column(
 ) -> None:
     captions = [""] * len(maps) if captions is None else captions
     for axis, values, caption in zip(axes, maps, captions, strict=True):
-        draw_map(axis, values, limit)
+        map_parts.draw_map(axis, values, limit)
         axis.set_xlabel(caption, fontsize=style.SMALL)
-
-
-def draw_outline(axis: Axes, region: np.ndarray) -> None:
-    """Along pixel edges: a contour would cut the corners of boxes.
-
-    Args:
-      axis: drawn on.
-      region: [H, W], non-zero inside.
-    """
-    inside = np.pad(np.asarray(region) != 0, 1)
-    above = np.argwhere(inside[1:, 1:-1] != inside[:-1, 1:-1]) - 0.5
-    left = np.argwhere(inside[1:-1, 1:] != inside[1:-1, :-1]) - 0.5
-    segments = [[(x, y), (x + 1, y)] for y, x in above]
-    segments += [[(x, y), (x, y + 1)] for y, x in left]
-    axis.add_collection(
-        LineCollection(segments, colors=_OUTLINE, linewidths=1.2, capstyle="projecting")
-    )
-
-
-def draw_scale(
-    figure: Figure, axes: Iterable[Axes], limit: float, saturated: bool
-) -> None:
-    """The scale at the side.
-
-    Args:
-      figure: changed in place.
-      axes: those that share it.
-      limit: where it ends.
-      saturated: whether anything lies beyond.
-    """
-    scale = ScalarMappable(Normalize(-limit, limit), _SCALE)
-    bar = figure.colorbar(
-        scale,
-        ax=axes,
-        ticks=[-limit, 0, limit],
-        format=lambda value, _: f"{value:.2g}".replace("-", "\u2212"),
-        extend="both" if saturated else "neither",
-        extendfrac=0.03,
-        shrink=min(1.0, 3.0 / figure.get_figheight()),
-        aspect=25,
-        pad=0.02,
-    )
-    label = "attribution, values beyond saturate" if saturated else "attribution"
-    bar.set_label(label, fontsize=style.SMALL)
-    bar.ax.tick_params(labelsize=style.SMALL, length=2)
-    bar.outline.set(linewidth=0.5, edgecolor="#999999")

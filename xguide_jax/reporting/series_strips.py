@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from xguide_jax.reporting import lettering, map_figures, style
+from xguide_jax.reporting import lettering, map_parts, style
 
 _LINE = "#222222"
 _PADDING = "#d9d9d9"
@@ -56,14 +56,14 @@ def series_strips(
     names = [*map(str, feature_names or range(series.shape[-1]))]
     _check(series, maps, names, valid, region)
     shown = [values[valid] for values in maps.values()]
-    limit, saturated = map_figures.shared_limit(shown, quantile)
+    limit, saturated = map_parts.shared_limit(shown, quantile)
     num_steps, num_features = series.shape
     size = (2.6 * len(maps) + 1.6, max(0.32 * num_features, 1.0) + 0.8)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for axis, (arm, values) in zip(axes, maps.items(), strict=True):
         # Features are rows and time runs to the right.
-        map_figures.draw_map(
+        map_parts.draw_map(
             axis,
             np.where(valid[:, None], values, np.nan).T,
             limit,
@@ -76,7 +76,7 @@ def series_strips(
         for feature in range(1, num_features):
             axis.axhline(feature - 0.5, color="white", linewidth=1.5, zorder=2)
         if region is not None:
-            map_figures.draw_outline(axis, np.asarray(region).T)
+            map_parts.draw_outline(axis, np.asarray(region).T)
         axis.set_title(
             lettering.folded(arm, inches=2.4, size=style.NORMAL, lines=3),
             fontsize=style.NORMAL,
@@ -89,7 +89,7 @@ def series_strips(
         lettering.folded(name, inches=0.9, size=style.SMALL, lines=1) for name in names
     ]
     axes[0].set_yticks(range(num_features), labels, fontsize=style.SMALL)
-    map_figures.draw_scale(figure, axes, limit, saturated)
+    map_parts.draw_scale(figure, axes, limit, saturated)
     style.set_title(figure, title, inches=size[0] - 0.3)
     return style.literal(figure)
 
