@@ -48,7 +48,6 @@ MORE_TESTS = {
     "localisation": ["region_ranking"],
     "overlap": ["localisation", "region_ranking"],
     "removing": ["faithfulness", "both_orders", "erasure", "road", "sensitivity_n"],
-    "sampling": ["infidelity", "robustness", "sensitivity_n"],
     "both_orders": ["faithfulness"],
     "road": ["faithfulness"],
     "evaluated": ["evaluating"],

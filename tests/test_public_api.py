@@ -212,9 +212,10 @@ API = {
         "key perturb num_samples score_fn optimal_scaling chunk_size",
         "optimal_scaling chunk_size",
     ),
-    "metrics.input_invariance": ("explain explain_shifted inputs", "shift", ""),
+    "metrics.input_invariance": ("explain predict_fn inputs", "shift", ""),
     "metrics.non_sensitivity": (
-        "predict_fn inputs labels attributions", "fill key value tolerance", "",
+        "predict_fn inputs targets attributions",
+        "baselines score_fn map_tolerance score_tolerance chunk_size", "chunk_size",
     ),
     "metrics.insertion_curve": (
         "predict_fn inputs labels attributions", "fractions fill key value where",

@@ -1,4 +1,4 @@
-"""Axioms of attribution."""
+"""Features without effect and shifts that the network undoes, in closed form."""
 
 import functools
 
@@ -7,108 +7,111 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xguide_jax import metrics, ops
+from xguide_jax import metrics
 
-KEY = jax.random.key(0)
-zeros = functools.partial(ops.constant_fill, value=0.0)
-first_logit = lambda logits, labels: logits[:, 0]
+INPUTS = jnp.array([[2.0, -1.0, 3.0], [1.0, 0.0, 1.0]])
+TARGETS = jnp.zeros(2, int)
+WEIGHTS = jnp.array([[2.0], [1.0], [0.0]])
+linear = lambda inputs: inputs @ WEIGHTS
+first_logit = lambda logits, targets: logits[:, 0]
+count = functools.partial(
+    metrics.non_sensitivity, linear, INPUTS, TARGETS, baselines=0.0,
+    score_fn=first_logit, map_tolerance=1e-5, score_tolerance=1e-5,
+)  # fmt: skip
 
 
-def predict(inputs):
-    """3 x₀ + x₀ x₁, whatever x₂ is."""
-    return (3 * inputs[:, 0] + inputs[:, 0] * inputs[:, 1])[:, None]
+def gradient(predict_fn, inputs):
+    return jax.grad(lambda inputs: predict_fn(inputs)[:, 0].sum())(inputs)
 
 
-def count(maps, *, tolerance=0.5, inputs=((1.0, 2.0, 3.0),)):
-    inputs = jnp.array(inputs, jnp.float32)
-    maps = jnp.array(maps, jnp.float32)
-    return metrics.non_sensitivity(
-        predict, inputs, jnp.zeros(len(inputs), int), maps, fill=zeros, key=KEY,
-        value=first_logit, tolerance=tolerance,
-    )  # fmt: skip
+def gradient_x_input(predict_fn, inputs):
+    return inputs * gradient(predict_fn, inputs)
+
+
+def test_a_map_of_what_has_an_effect_has_0():
+    # The second feature of the second input is its baseline: no effect, no part in it.
+    np.testing.assert_array_equal(count(INPUTS * WEIGHTS.T), [0, 0])
+    np.testing.assert_array_equal(count(-7e3 * INPUTS * WEIGHTS.T), [0, 0])
+
+
+def test_features_named_without_effect_and_left_out_in_spite_of_one_are_counted():
+    maps = jnp.array([[4.0, -1.0, 0.1], [0.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(count(maps), [1, 3])
+    np.testing.assert_array_equal(count(0 * maps), [2, 1])
+    np.testing.assert_array_equal(count(maps, map_tolerance=0.025), [0, 3])
+    np.testing.assert_array_equal(count(maps, score_tolerance=1.0), [2, 3])
+
+
+def test_a_baseline_is_what_effects_are_against():
+    # Against the inputs themselves nothing has an effect, and each named one is wrong.
+    maps = jnp.array([[4.0, -1.0, 0.0], [0.0, 0.0, 1.0]])
+    np.testing.assert_array_equal(count(maps, baselines=INPUTS), [2, 1])
+
+
+def test_channels_of_a_position_are_one_feature():
+    inputs = jnp.ones((1, 2, 2, 2))
+    predict_fn = lambda inputs: inputs[:, 0, 1, 1:]
+    maps = jnp.array([[[1.0], [1.0]], [[0.0], [0.0]]])[None]
+    found = count.func(
+        predict_fn, inputs, TARGETS[:1], maps, **count.keywords, chunk_size=3
+    )
+    np.testing.assert_array_equal(found, [1])
+
+
+def test_a_nan_stays_in_its_row():
+    maps = (INPUTS * WEIGHTS.T).at[0, 2].set(jnp.nan)
+    np.testing.assert_array_equal(count(maps), [np.nan, 0])
+    broken = INPUTS.at[1, 0].set(jnp.nan)
+    arguments = (linear, broken, TARGETS, INPUTS * WEIGHTS.T)
+    found = count.func(*arguments, **count.keywords)
+    np.testing.assert_array_equal(found, [0, np.nan])
+
+
+@pytest.mark.parametrize("chunk_size", [None, 2, 3])
+def test_the_count_is_the_same_compiled_and_in_chunks(chunk_size):
+    maps = jnp.array([[4.0, -1.0, 0.1], [0.0, 1.0, 1.0]])
+    compiled = jax.jit(functools.partial(count, chunk_size=chunk_size))
+    np.testing.assert_array_equal(compiled(maps), [1, 3])
 
 
 @pytest.mark.parametrize(
-    ("maps", "expected"),
-    [
-        # Without the first the score of 5 is 0, without the second 3, without the
-        # third the same.
-        ((5.0, 2.0, 0.0), 0),
-        ((-5.0, -2.0, 0.0), 0),
-        ((5.0, 0.0, 0.0), 1),
-        ((5.0, 0.0, 1.0), 2),
-        ((0.0, 0.0, 1.0), 3),
-    ],
+    ("name", "value"),
+    [("map_tolerance", 1.0), ("map_tolerance", -0.1), ("score_tolerance", np.nan)],
 )
-def test_features_with_one_of_both_are_counted(maps, expected):
-    np.testing.assert_array_equal(count([maps]), [expected])
+def test_tolerances_out_of_their_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        count(INPUTS, **{name: value})
 
 
-def test_the_tolerance_is_of_effects_and_of_attributions():
-    np.testing.assert_array_equal(count([(5.0, 2.0, 0.0)], tolerance=2.5), [0])
-    # The effect of 2 is none then, the attribution of 3 is one.
-    np.testing.assert_array_equal(count([(5.0, 3.0, 0.0)], tolerance=2.5), [1])
-    # Exactly as large is one, of both.
-    np.testing.assert_array_equal(count([(5.0, 2.0, 0.0)], tolerance=2.0), [0])
-    np.testing.assert_array_equal(count([(5.0, 1.0, 0.0)], tolerance=2.0), [1])
+def test_a_gradient_is_invariant_and_gradient_x_input_is_not():
+    shift = jnp.array([1.0, -2.0, 5.0])
+    measure = functools.partial(
+        metrics.input_invariance, predict_fn=linear, inputs=INPUTS, shift=shift
+    )
+    np.testing.assert_allclose(measure(gradient), [0, 0], atol=1e-6)
+    # w m = (2, -2, 0) over w x = (4, -1, 0) and (2, 0, 0).
+    expected = np.sqrt(8) / np.array([np.sqrt(17), 2])
+    np.testing.assert_allclose(measure(gradient_x_input), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        measure(lambda f, x: -3 * gradient_x_input(f, x)), expected, rtol=1e-6
+    )
 
 
-def test_an_undefined_row_is_its_own():
-    maps = [(5.0, np.nan, 0.0), (5.0, 2.0, 0.0), (5.0, 2.0, 0.0)]
-    inputs = [(1.0, 2.0, 3.0), (np.nan, 2.0, 3.0), (1.0, 2.0, 3.0)]
-    found = count(maps, inputs=inputs)
-    np.testing.assert_array_equal(found, [np.nan, np.nan, 0])
-
-
-@pytest.mark.parametrize("tolerance", [0.0, -1.0, float("nan")])
-def test_a_tolerance_that_nothing_is_below_is_refused(tolerance):
-    with pytest.raises(ValueError, match=r"`tolerance` \(="):
-        count([(1.0, 1.0, 1.0)], tolerance=tolerance)
-
-
-def test_maps_of_another_shape_are_refused():
-    with pytest.raises(AssertionError):
-        count([[5.0]])
-
-
-def test_gradients_do_not_see_a_shift_and_their_products_with_the_input_do():
-    inputs = jnp.array([[1.0, -2.0], [0.5, 4.0]])
-    shift = jnp.array([2.0, 0.0])
-    slopes = jnp.array([3.0, 1.0])
-    gradient = lambda x: jnp.broadcast_to(slopes, x.shape)
-    product = lambda x: slopes * x
-    found = metrics.input_invariance(gradient, gradient, inputs, shift=shift)
-    np.testing.assert_array_equal(found, [0, 0])
-    # 3 · 2 more in the first cell, beside a largest of 3 and of 4.
-    found = metrics.input_invariance(product, product, inputs, shift=shift)
-    np.testing.assert_allclose(found, [6 / 3, 6 / 4], rtol=1e-6)
-    back = lambda x: slopes * (x - shift)
-    found = metrics.input_invariance(product, back, inputs, shift=shift)
+def test_the_shifted_network_predicts_what_the_other_does():
+    square = lambda inputs: jnp.square(inputs).sum(axis=-1, keepdims=True)
+    found = metrics.input_invariance(gradient, square, INPUTS, shift=0.5)
     np.testing.assert_allclose(found, [0, 0], atol=1e-6)
+    values = metrics.input_invariance(lambda f, x: f(x), square, INPUTS, shift=-1.0)
+    np.testing.assert_allclose(values, [0, 0], atol=1e-6)
+    identity = metrics.input_invariance(lambda f, x: x, square, INPUTS, shift=3.0)
+    norms = np.linalg.norm(INPUTS, axis=-1)
+    np.testing.assert_allclose(identity, np.sqrt(27) / norms, rtol=1e-6)
 
 
-def test_invariance_is_undefined_where_there_is_no_map():
-    inputs = jnp.array([[0.0, 0.0], [1.0, np.nan], [1.0, 2.0]])
-    same = lambda x: x
-    found = metrics.input_invariance(same, same, inputs, shift=jnp.array(0.0))
-    np.testing.assert_array_equal(found, [np.nan, np.nan, 0])
-
-
-def test_a_nan_among_many_cells_is_seen():
-    inputs = jnp.ones((1, 9000)).at[0, 5000].set(jnp.nan)
-    same = lambda x: x
-    found = metrics.input_invariance(same, same, inputs, shift=jnp.array(0.0))
-    assert np.isnan(found)[0]
-
-
-@pytest.mark.parametrize("factor", [0.1, 30.0])
-def test_invariance_is_of_maps_up_to_a_factor(factor):
-    inputs = jnp.array([[1.0, -2.0]])
-    found = [
-        metrics.input_invariance(
-            lambda x, f=f: f * x, lambda x, f=f: f * x, inputs, shift=jnp.ones(2)
-        )
-        for f in (1.0, factor)
-    ]
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
-    np.testing.assert_allclose(found[0], [1 / 2], rtol=1e-6)
+def test_a_map_of_zeros_or_with_a_nan_has_no_invariance():
+    flat = lambda inputs: 0 * linear(inputs)
+    found = metrics.input_invariance(gradient, flat, INPUTS, shift=1.0)
+    assert np.all(np.isnan(found))
+    broken = INPUTS.at[0, 1].set(jnp.nan)
+    found = metrics.input_invariance(gradient_x_input, linear, broken, shift=0.0)
+    np.testing.assert_array_equal(found, [np.nan, 0])

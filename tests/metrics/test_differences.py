@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xguide_jax import metrics, ops
+from xguide_jax import attributions, metrics, ops
 
 KEY = jax.random.key(0)
 LAST = np.array([[0, 0, 0, 1]], np.float32)
@@ -177,6 +177,71 @@ def test_sensitivity_of_a_map_of_zeros_is_nan():
     assert np.isnan(found)[0]
 
 
+def test_the_mass_inside_is_of_magnitudes():
+    found = metrics.relevance_mass_accuracy(row(3, -1, -1), row(1, 0, 0))
+    np.testing.assert_allclose(found, [3 / 5], rtol=1e-6)
+
+
+def test_negative_cells_are_no_part_of_the_energy():
+    found = metrics.energy_pointing_game(row(3, -2), row(1, 0))
+    np.testing.assert_array_equal(found, [1])
+
+
+def test_tied_ranks_share_their_places():
+    found = metrics.relevance_rank_accuracy(row(1, 0, 0, 0), row(0, 1, 1, 0))
+    np.testing.assert_allclose(found, [1 / 3], rtol=1e-6)
+
+
+def test_tied_top_cells_share_their_places():
+    found = metrics.top_k_agreement(row(1, 0, 0, 0), row(1, 1, 0, 0) > 0, k=2)
+    np.testing.assert_allclose(found.precision, [2 / 3], rtol=1e-6)
+
+
+def test_the_number_of_features_is_weighted():
+    found = metrics.effective_number_of_features(row(2, 1, 0))
+    np.testing.assert_allclose(found, [3 / 2 ** (2 / 3)], rtol=1e-6)
+
+
+def test_the_area_is_of_precision():
+    found = metrics.average_precision(row(4, 3, 2, 1), row(1, 0, 0, 1))
+    np.testing.assert_allclose(found, [3 / 4], rtol=1e-6)
+
+
+def test_completeness_is_a_number():
+    found = attributions.completeness_gap(
+        linear(1, 2), jnp.ones((1, 2)), jnp.zeros(1, int), jnp.asarray(row(1, 2.25)),
+        baselines=0.0, score_fn=first_logit,
+    )  # fmt: skip
+    np.testing.assert_allclose(found, [0.25], rtol=1e-6)
+
+
+def without_effect(predict_fn, maps, score_tolerance):
+    return metrics.non_sensitivity(
+        predict_fn, jnp.ones((1, 2)), jnp.zeros(1, int), jnp.asarray(maps),
+        baselines=0.0, score_fn=first_logit, map_tolerance=1e-5,
+        score_tolerance=score_tolerance,
+    )  # fmt: skip
+
+
+def test_a_negative_attribution_is_one():
+    found = without_effect(linear(1, -1), row(1, -1), 1e-5)
+    np.testing.assert_array_equal(found, [0])
+
+
+def test_effects_have_a_tolerance_of_their_own():
+    for tolerance, expected in ((1e-7, 0), (1e-5, 2)):
+        found = without_effect(linear(1e-6, 2e-6), row(1, 2), tolerance)
+        np.testing.assert_array_equal(found, [expected])
+
+
+def test_every_cell_is_shifted():
+    gradient = lambda f, x: jax.grad(lambda x: f(x).sum())(x)
+    found = metrics.input_invariance(
+        gradient, lambda x: jnp.square(x[:, :1]), jnp.ones((1, 2)), shift=-1.0
+    )
+    np.testing.assert_array_equal(found, [0])
+
+
 def test_aopc_is_the_mean_over_the_given_shares():
     measure = functools.partial(
         metrics.comprehensiveness, linear(1, 2), jnp.ones((1, 2)), jnp.zeros(1, int),
@@ -247,21 +312,3 @@ def test_how_tokens_go_is_said():
         for name, removal in removals.items()
     }  # fmt: skip
     assert found == {"deleted": 6, "hidden": 4, "another": 3}
-
-
-def test_a_negative_attribution_is_one():
-    predict_fn = lambda x: (3 * x[:, 0] + x[:, 0] * x[:, 1])[:, None]
-    found = metrics.non_sensitivity(
-        predict_fn, jnp.asarray(row(1, 2, 3)), jnp.zeros(1, int),
-        jnp.asarray(row(-5, -2, 0)), fill=zeros, key=KEY, value=first_logit,
-        tolerance=0.5,
-    )  # fmt: skip
-    np.testing.assert_array_equal(found, [0])
-
-
-def test_invariance_is_of_maps_of_any_size():
-    product = lambda x: jnp.array([3e-5, 1e-5]) * x
-    found = metrics.input_invariance(
-        product, product, jnp.asarray(row(1, -2)), shift=jnp.asarray(row(2, 0))
-    )
-    np.testing.assert_allclose(found, [2], rtol=1e-6)

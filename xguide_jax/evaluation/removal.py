@@ -144,7 +144,9 @@ def removal_curves(
     of chance are the mean over random orders, without passes of their own for the
     second view: what is left of a random order is a random order too, so inserting a
     share d of one is removing the share 1 − d of another (but for one feature where d n
-    is no whole number). Every curve of a fill sees the same draw of it.
+    is no whole number). Every curve of a fill sees the same draw of it. All maps share
+    the random orders: `metrics.removal_and_insertion`, the same for one map to the bit,
+    would draw and predict them for each map again.
 
     Args:
       predict_fn: as for `measure_removal`.

@@ -1,117 +1,146 @@
-"""Axioms of attribution that a map may break, each as a number an example."""
+"""Whether maps keep what their definition promises of any network.
+
+What has no effect is given none, and a shift that the network undoes changes nothing.
+That a map adds up to the score's change is `attributions.completeness_gap`.
+"""
 
 from collections.abc import Callable
 
 import chex
 import jax.numpy as jnp
-import numpy as np
 
 from xguide_jax import ops
-from xguide_jax.metrics import removing
-from xguide_jax.types import Array, FillFn, PredictFn, PRNGKey
-
-# inputs [B, ...] -> maps [B, ...], the class that is explained already closed over
-ExplainInputs = Callable[[Array], Array]
+from xguide_jax.metrics import robustness
+from xguide_jax.types import Array, PredictFn, ScoreFn
 
 
 def non_sensitivity(
     predict_fn: PredictFn,
     inputs: Array,
-    labels: Array,
+    targets: Array,
     attributions: Array,
     *,
-    fill: FillFn,
-    key: PRNGKey,
-    value: removing.ValueFn,
-    tolerance: float,
+    baselines: Array | float,
+    score_fn: ScoreFn,
+    map_tolerance: float,
+    score_tolerance: float,
+    chunk_size: int | None = None,
 ) -> Array:
-    """How many features have an attribution but no effect, or an effect but none.
+    """How many features a map names without an effect, or leaves out in spite of one.
 
-    |{i : |a_i| < t} △ {i : |f(x) − f(x without i)| < t}|, of features replaced one at a
-    time. Lower is better; 0 where exactly the features with an effect have a share in
-    the map. The network is called n + 1 times, so compile it. Not unchanged by a factor
-    on the map, since t is one number for both.
+    Σ_i [ |A_i| <= t_A max_j |A_j| ≠ |f(x) − f(x with b_i)| <= t_f ], the size of the
+    symmetric difference of the features without attribution and those that change
+    nothing on their own. Two features of which either is enough have no effect alone,
+    and a map that names them is counted here. Unchanged by a factor on the map. Not
+    differentiable. n + 1 forwards of the batch for n features, in the memory of
+    `chunk_size` of them.
 
     Args:
       predict_fn: inputs [B, ...] -> logits [B, C].
-      inputs: [B, ...].
-      labels: integer [B].
-      attributions: float, shaped like the inputs.
-      fill: (key, inputs) -> replacement values like `inputs`, drawn once.
-      key: for the fill; one key or [B].
-      value: (logits, labels) -> [B], the score f.
-      tolerance: t, above 0.
+      inputs: float or integer (token ids) [B, ...].
+      targets: integer [B], the classes explained.
+      attributions: float, of the inputs' rank and broadcastable to them; with a last
+        axis of 1, [B, H, W, 1], all channels of a position are one feature.
+      baselines: b, broadcastable to the inputs, in their units and dtype.
+      score_fn: (logits, targets) -> [B]; that of the attributions.
+      map_tolerance: t_A, in [0, 1), a share of the largest magnitude of the map.
+      score_tolerance: t_f, at least 0, in units of the score; 0 counts its rounding.
+      chunk_size: features replaced at once, at least 1; None is 1.
 
     Returns:
-      float [B] in [0, n], whole numbers; NaN for an example whose map holds a NaN or
-      whose score is NaN.
+      float [B], float32 or wider, a whole number from 0 to n, lower is better; n less
+      the features without effect for a map of zeros; NaN where the map or a score holds
+      a NaN.
 
     Raises:
-      ValueError: if `tolerance` is not above 0, or `value` returns other than one value
-        an example.
-      AssertionError: if the shapes differ or the attributions are not float.
+      ValueError: if a tolerance is out of its range, `chunk_size` less than 1 or
+        traced, or the baselines do not broadcast to the inputs.
+      AssertionError: if the shapes or dtypes are not those above, or the score is not
+        one number an example.
 
-    Source: Nguyen, Martinez, "On quantitative aspects of model interpretability", 2020
-      (unverified), as Quantus has it with `abs`; without, each negative attribution
-      counts there as none.
+    Source: Nguyen, Martínez, "On Quantitative Aspects of Model Interpretability", 2020,
+      where the effect is an expectation over replacement values; here, as in Quantus,
+      one value. Quantus has one tolerance of 1e-5 for map and score, and with
+      `abs=False` counts a negative attribution as none.
     """
-    if not tolerance > 0:
-        raise ValueError(f"`tolerance` (={tolerance}) must be above 0.")
-    removing.check(inputs, labels, attributions)
-    chex.assert_equal_shape([inputs, attributions])
-    filled = fill(key, inputs)
-    clean = removing.read(value, predict_fn(inputs), labels)
-    maps = ops.at_least_float32(attributions).reshape(len(inputs), -1)
-    count = jnp.where(jnp.any(jnp.isnan(maps), axis=1), jnp.nan, 0.0)
-    for place in range(maps.shape[1]):
-        which = np.zeros((1, maps.shape[1]), bool)
-        which[:, place] = True
-        mask = jnp.broadcast_to(which.reshape(1, *inputs.shape[1:]), inputs.shape)
-        without = predict_fn(ops.replace(inputs, mask, filled))
-        effect = jnp.abs(clean - removing.read(value, without, labels))
-        differs = (effect < tolerance) ^ (jnp.abs(maps[:, place]) < tolerance)
-        count += jnp.where(jnp.isnan(effect), jnp.nan, differs.astype(count.dtype))
-    return count
+    if not 0 <= map_tolerance < 1:
+        raise ValueError(f"`map_tolerance` (={map_tolerance}) must be in [0, 1).")
+    if not score_tolerance >= 0:
+        raise ValueError(f"`score_tolerance` (={score_tolerance}) must not be below 0.")
+    chex.assert_type(attributions, float)
+    chex.assert_rank(targets, 1)
+    chex.assert_equal_shape_prefix([inputs, targets, attributions], 1)
+    chex.assert_equal_rank([inputs, attributions])
+    chex.assert_is_broadcastable(attributions.shape, inputs.shape)
+    features = attributions.shape[1:]
+    values = jnp.broadcast_to(jnp.asarray(baselines, inputs.dtype), inputs.shape)
+
+    def score(copies: Array) -> Array:
+        found = score_fn(predict_fn(copies), targets)
+        chex.assert_equal_shape([found, targets])
+        return ops.at_least_float32(found)
+
+    def without(inputs: Array, number: Array) -> Array:
+        gone = (jnp.arange(attributions[0].size) == number).reshape(1, *features)
+        return score(ops.replace(inputs, gone, values))
+
+    scores = ops.measure_copies(
+        without, inputs, count=attributions[0].size, chunk_size=chunk_size
+    )
+    effects = jnp.abs(scores - score(inputs)).T
+    maps = jnp.abs(ops.at_least_float32(attributions)).reshape(len(inputs), -1)
+    largest = jnp.max(maps, axis=-1, keepdims=True)
+    differ = (maps <= map_tolerance * largest) != (effects <= score_tolerance)
+    # No comparison says that a number is NaN, and neither does a maximum of many.
+    unclear = jnp.any(jnp.isnan(maps) | jnp.isnan(effects), axis=-1)
+    return jnp.where(unclear, jnp.nan, jnp.sum(differ, axis=-1, dtype=effects.dtype))
 
 
 def input_invariance(
-    explain: ExplainInputs,
-    explain_shifted: ExplainInputs,
+    explain: Callable[[PredictFn, Array], Array],
+    predict_fn: PredictFn,
     inputs: Array,
     *,
-    shift: Array,
+    shift: Array | float,
 ) -> Array:
-    """How much a map changes with a shift of the inputs that the network undoes.
+    """How far a map moves with a shift of the inputs that the network undoes.
 
-    max_i |Φ'(x + s)_i − Φ(x)_i| / max_i |Φ(x)_i|, where Φ' explains a network whose
-    first bias takes the shift back: f'(x + s) = f(x). 0 is best: the map is about the
-    function and not about the origin. Gradients have 0, gradient x input has not, nor
-    has a path method whose baseline does not move along. Unchanged by a positive factor
-    on the maps.
+    ‖Φ(g, x + m) − Φ(f, x)‖₂ / ‖Φ(f, x)‖₂ of g(y) = f(y − m), which predicts of x + m
+    what f does of x. A gradient does not move; gradient x input does, by w ⊙ m of a
+    linear score, and so does a map against a baseline that is not shifted along.
+    Unchanged by a factor on the maps.
 
     Args:
-      explain: inputs -> maps of the network.
-      explain_shifted: inputs -> maps of the network that takes shifted inputs.
-      inputs: float [B, ...].
-      shift: s, broadcastable to the inputs.
+      explain: (predict_fn, inputs [B, ...]) -> maps [B, ...], the class that is
+        explained closed over. It sees the network as a function: what is read of inner
+        layers would be the same by construction.
+      predict_fn: f, inputs [B, ...] -> logits [B, C].
+      inputs: x, float [B, ...].
+      shift: m, float, broadcastable to the inputs, in their units. Rounding of x + m is
+        part of the result: a shift much larger than the inputs costs their digits.
 
     Returns:
-      float [B], at least 0; NaN where the map of the input is 0 throughout, or either
+      float [B], float32 or wider, at least 0, lower is better, 0 up to rounding for an
+      invariant map; NaN where the map of the intact inputs is 0 everywhere, or a map
       holds a NaN.
 
     Raises:
-      AssertionError: if the maps differ in shape or are not B.
+      AssertionError: if the inputs are not float, or the maps of the two differ in
+        shape.
+      ValueError: if the shift does not broadcast to the inputs.
 
-    Source: Kindermans et al., "The (Un)reliability of Saliency Methods", 2017. Quantus
-      says only whether all cells are within 1e-4 of each other.
+    Source: Kindermans et al., "The (Un)reliability of Saliency Methods", 2017, who
+      shift the bias of the first layer and look at the maps. Quantus says whether all
+      cells are equal within 1e-4, needs a convolution as the first layer, and leaves
+      the first cell of each input unshifted.
     """
-    clean, moved = explain(inputs), explain_shifted(inputs + shift)
-    chex.assert_equal_shape([clean, moved])
-    chex.assert_equal_shape_prefix([clean, inputs], 1)
-    clean, moved = (ops.at_least_float32(m).reshape(len(m), -1) for m in (clean, moved))
-    difference, size = (
-        jnp.max(jnp.abs(values), axis=1) for values in (moved - clean, clean)
-    )
-    # The maximum of many numbers overlooks a NaN on some devices.
-    bad = jnp.any(jnp.isnan(moved - clean), axis=1) | ~(size > 0)
-    return jnp.where(bad, jnp.nan, ops.safe_divide(difference, size))
+    chex.assert_type(inputs, float)
+    moved = jnp.broadcast_to(jnp.asarray(shift, inputs.dtype), inputs.shape)
+    original = ops.at_least_float32(explain(predict_fn, inputs))
+    undone = lambda shifted: predict_fn(shifted - moved)
+    shifted = ops.at_least_float32(explain(undone, inputs + moved))
+    chex.assert_equal_shape([original, shifted])
+    chex.assert_equal_shape_prefix([inputs, original], 1)
+    norm = robustness.norm_of(original)
+    distance = ops.safe_divide(robustness.norm_of(shifted - original), norm)
+    return jnp.where(norm > 0, distance, jnp.nan)

@@ -53,14 +53,14 @@ def max_sensitivity(
 
     Source: Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", NeurIPS
       2019, whose SENS_MAX is the numerator. Captum divides by ‖Φ(x)‖, as here, but by 1
-      where that is 0; so does Quantus 0.6.0, which first refuses a map of zeros.
+      where that is 0; Quantus, too, without a rule for 0.
     """
     clean = ops.at_least_float32(explain(inputs))
-    norm = _norm(clean)
+    norm = norm_of(clean)
 
     def change(noisy: Array) -> Array:
         difference = ops.at_least_float32(explain(noisy)) - clean
-        return ops.safe_divide(_norm(difference), norm)
+        return ops.safe_divide(norm_of(difference), norm)
 
     worst = _largest(
         change, inputs, key=key, radius=radius, num_samples=num_samples, maps=clean
@@ -106,8 +106,8 @@ def local_lipschitz(
     wide = ops.at_least_float32(inputs)
 
     def slope(noisy: Array) -> Array:
-        difference = _norm(ops.at_least_float32(explain(noisy)) - clean)
-        distance = _norm(ops.at_least_float32(noisy) - wide)
+        difference = norm_of(ops.at_least_float32(explain(noisy)) - clean)
+        distance = norm_of(ops.at_least_float32(noisy) - wide)
         ratio = ops.safe_divide(difference, distance)
         return jnp.where(distance > 0, ratio, jnp.nan)
 
@@ -152,8 +152,15 @@ def _uniform(keys: PRNGKey, sample: int, inputs: Array) -> Array:
     return jax.vmap(draw)(keys)
 
 
-def _norm(maps: Array) -> Array:
-    """‖·‖₂ of each map, [B]."""
+def norm_of(maps: Array) -> Array:
+    """‖·‖₂ of each map, of faint ones too.
+
+    Args:
+      maps: float [B, ...].
+
+    Returns:
+      float [B].
+    """
     flat = maps.reshape(len(maps), -1)
     largest = jnp.max(jnp.abs(flat), axis=-1)
     # Squares of values below 1e-19 would be 0, and a faint map would count as none.
