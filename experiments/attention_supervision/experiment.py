@@ -27,7 +27,7 @@ from xguide_jax import data
 class Config(sources.TextConfig):
     """Flags of attention supervision."""
 
-    num_steps: int = 1500
+    num_steps: int = 2000
     batch_size: int = 32
     log_every: int = 100
     save_every: int = 500

@@ -21,7 +21,7 @@ from experiments.texts import networks, sources
 class Config(sources.TextConfig):
     """Flags of saliency-guided training on tokens."""
 
-    num_steps: int = 1500
+    num_steps: int = 2000
     batch_size: int = 32
     log_every: int = 100
     save_every: int = 500

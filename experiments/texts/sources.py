@@ -29,7 +29,7 @@ class TextConfig(flags.RunConfig):
     the top two layers are trained."""
     data_dir: pathlib.Path | None = None
     """Folder of data sets; $XGUIDE_DATA if left out."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Of Adam; for minilm 1e-4 is usual."""
     max_length: int = 32
     """Tokens a text or pair; longer ones are cut, and counted."""
