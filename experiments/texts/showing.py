@@ -87,5 +87,5 @@ def marked_texts(
         for row, title in enumerate(first.titles)
     ]
     name = explainer.replace("_", " ")
-    caption = f"{name} of the first test texts, one scale; what people marked is lined"
+    caption = f"{name} of the first test texts, one scale"
     return {caption[:1].upper() + caption[1:]: tables.token_marks(texts)}

@@ -29,6 +29,10 @@ class TextConfig(flags.RunConfig):
     the top two layers are trained."""
     data_dir: pathlib.Path | None = None
     """Folder of data sets; $XGUIDE_DATA if left out."""
+    hard: pathlib.Path | None = None
+    """Beside esnli, a file as SNLI has them that is one more test: SNLI-hard."""
+    hans: pathlib.Path | None = None
+    """Beside esnli, the file of HANS, whose heuristics are probed."""
     learning_rate: float = 2e-3
     """Of Adam; for minilm 1e-4 is usual."""
     max_length: int = 32
@@ -89,6 +93,12 @@ def check(config: TextConfig) -> None:
     flags.check_fractions(config, "artefact_rate", "counterexample_rate")
     if config.dataset != "templated":
         _folder(config)
+    for name in ("hard", "hans"):
+        path = getattr(config, name)
+        if path and config.dataset != "esnli":
+            raise ValueError(f"--{name} (={path}) goes with --dataset esnli alone.")
+        if path and not path.is_file():
+            raise ValueError(f"--{name} (={path}) must be a file.")
     if config.model == "minilm":
         models.packaged_minilm()
 
@@ -200,8 +210,11 @@ def _esnli(config: TextConfig, seed: int) -> _Corpora:
     return _Corpora(
         train=_first(train, config.num_train),
         validation=validation,
-        tests={"in distribution": read(folder / "esnli_test.jsonl.gz")},
-        probes=None,
+        tests={
+            "in distribution": read(folder / "esnli_test.jsonl.gz"),
+            **({"SNLI-hard": data.read_snli(config.hard)} if config.hard else {}),
+        },
+        probes=data.read_hans(config.hans) if config.hans else None,
         rationale=(data.explained_words,),
     )
 

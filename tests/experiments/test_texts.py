@@ -1,6 +1,9 @@
 """What the experiments on texts share: parts, encoders, judging, showing."""
 
 import dataclasses
+import json
+import os
+import pathlib
 
 import jax
 import numpy as np
@@ -153,12 +156,51 @@ def test_shown_words_have_the_sum_of_their_tokens(parts):
         ({"num_train": 4}, "`num_train`"),
         ({"artefact_rate": 1.5}, "`artefact_rate`"),
         ({"dataset": "esnli"}, "--dataset esnli needs --data-dir"),
+        ({"hard": pathlib.Path("x")}, "--hard .=x. goes with --dataset esnli"),
+        (
+            {"hans": pathlib.Path("x"), "dataset": "esnli", "data_dir": pathlib.Path()},
+            "--hans .=x. must be a file",
+        ),
     ],
 )
 def test_flags_that_cannot_be_met_are_refused(change, message, monkeypatch):
     monkeypatch.delenv("XGUIDE_DATA", raising=False)
     with pytest.raises(ValueError, match=message):
         sources.check(dataclasses.replace(CONFIG, **change))
+
+
+@pytest.mark.skipif("XGUIDE_DATA" not in os.environ, reason="needs XGUIDE_DATA")
+def test_more_tests_beside_esnli_are_read_from_files(tmp_path):
+    pair = {"pairID": "1", "sentence1": "A man.", "sentence2": "A dog."}
+    hard = {**pair, "gold_label": "contradiction"}
+    (tmp_path / "hard.jsonl").write_text(json.dumps(hard))
+    kind = {"heuristic": "subsequence", "subcase": "sn_x", "gold_label": "entailment"}
+    (tmp_path / "hans.jsonl").write_text(json.dumps({**pair, **kind}))
+    config = dataclasses.replace(
+        CONFIG, dataset="esnli", hard=tmp_path / "hard.jsonl",
+        hans=tmp_path / "hans.jsonl",
+    )  # fmt: skip
+    sources.check(config)
+    parts = sources.make_parts(config, 0)
+    assert list(parts.tests) == ["in distribution", "SNLI-hard"]
+    assert parts.tests["SNLI-hard"].class_names == parts.train.class_names
+    assert parts.train.class_names[parts.tests["SNLI-hard"].labels[0]] == (
+        "contradiction"
+    )
+    assert parts.probes.annotations["heuristic"].tolist() == [1]
+    assert parts.probes.labels.tolist() == [0]
+    marked = parts.train.annotations["rationale_valid"]
+    assert marked.mean() > 0.5
+
+
+@pytest.mark.skipif("XGUIDE_DATA" not in os.environ, reason="needs XGUIDE_DATA")
+def test_claims_of_fever_are_apart_and_marked():
+    parts = sources.make_parts(dataclasses.replace(CONFIG, dataset="fever"), 0)
+    rows = [part.inputs["tokens"] for part in (parts.train, parts.test)]
+    first, second = ({row.tobytes() for row in part} for part in rows)
+    assert len(first & second) < 0.05 * len(first)
+    assert parts.train.annotations["rationale_valid"].mean() > 0.3
+    assert parts.probes is None
 
 
 def test_more_test_pairs_than_there_are_is_refused():
