@@ -21,6 +21,8 @@ NOT_EXPLAINERS = {
     "sigmoid_probability", "sigmoid_sum_log_probabilities", "split_at", "split_each",
     "sum_log_probabilities", "target_log_probability", "target_logit",
     "target_probability",
+    # of a series, around an explainer; `test_temporal.py` has it
+    "temporal_rescaling",
     # against what
     "baseline_neutrality", "baselines", "layer_baseline", "sigmoid_baseline_neutrality",
     # what it adds up to

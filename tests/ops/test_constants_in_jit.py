@@ -23,12 +23,26 @@ BOXES = np.array([[[0, 1, 3, 4]], [[1, 0, 2, 9]]], np.float32)
 VALID = np.array([[True], [True]])
 KERNEL = np.full((3, 3, 2, 1), 0.5, np.float32)
 KEY = jax.random.key(0)
+SERIES = np.linspace(-1, 2, 24, dtype=np.float32).reshape(2, 4, 3)
+MASKED = np.array([[1, 1, 1, 0], [1, 1, 1, 1]], bool)
+PLACES = np.array([[0, 1, 0, 0], [1, 0, 0, 1]], bool)
 
 draw = lambda key, example: jax.random.uniform(key, example.shape)
 
 
 def selecting(select):
     return lambda scores, k, where: select(scores, k, where=where)
+
+
+def taking(removal):
+    """What a removal makes of a series with a mask."""
+    return lambda series, mask, removed: removal(KEY, {"series": series, "mask": mask})(
+        removed
+    )
+
+
+def filling(fill):
+    return lambda x, counted, kept: fill(KEY, x, counted=counted, kept=kept)
 
 
 # name: (the op with everything that is no array bound, its arrays)
@@ -47,6 +61,8 @@ CALLS = {
     "bilinear_resize": (partial(ops.bilinear_resize, shape=(8, 8)), MAPS),
     "blur": (ops.blur, MAPS),
     "bottom_k_mask": (selecting(ops.bottom_k_mask), MAPS, COUNTS, MASK),
+    "by_feature": (ops.by_feature(ops.mean_magnitude), SERIES),
+    "clamped_log": (ops.clamped_log, MAPS),
     "clip_boxes": (partial(ops.clip_boxes, shape=(4, 4)), BOXES, VALID),
     "constant_fill": (partial(ops.constant_fill, value=ROWS), KEY, IMAGES),
     "conv_general_dilated": (
@@ -55,14 +71,28 @@ CALLS = {
         ),
         IMAGES, KERNEL,
     ),
+    "delete_positions": (
+        taking(ops.delete_positions(("series",), mask="mask")), SERIES, MASKED, PLACES,
+    ),
     "example_indices": (lambda x: ops.example_indices(len(x)), MAPS),
     "example_keys": (lambda k: jax.random.key_data(ops.example_keys(k, 2)), KEY),
+    "fill_leaf": (
+        taking(ops.fill_leaf("series", partial(ops.constant_fill, value=0.5))),
+        SERIES, MASKED, PLACES[..., None],
+    ),
+    "hide_positions": (taking(ops.hide_positions("mask")), SERIES, MASKED, PLACES),
     "keyed": (lambda x, k: ops.keyed(lambda x, key: x)(x, key=k), IMAGES, KEY),
     "magnitude_of_mean": (ops.magnitude_of_mean, IMAGES),
     "masked_pool": (ops.masked_pool, IMAGES, MASK),
     "max_pool": (partial(ops.max_pool, window=(2, 2)), IMAGES),
     "mean_fill": (partial(ops.mean_fill, axes=(1, 2)), KEY, IMAGES),
     "mean_magnitude": (ops.mean_magnitude, IMAGES),
+    "measure_copies": (
+        lambda x: ops.measure_copies(
+            lambda x, n: x * n.astype(x.dtype), x, count=3, chunk_size=2
+        ),
+        MAPS,
+    ),
     "min_max_normalise": (ops.min_max_normalise, MAPS),
     "noisy_linear_imputation": (
         lambda x, mask, k: ops.noisy_linear_imputation(x, mask, key=k, sigma=0.1),
@@ -71,14 +101,35 @@ CALLS = {
     "normalise_by_max": (ops.normalise_by_max, MAPS),
     "normalise_by_max_magnitude": (ops.normalise_by_max_magnitude, MAPS),
     "per_example": (ops.per_example(draw), KEY, IMAGES),
+    "permute_within": (ops.permute_within, KEY, SERIES[..., 0], PLACES.astype(int)),
+    "previous_salient_token": (
+        filling(ops.previous_salient_token), SERIES, MASKED[..., None],
+        PLACES[..., None],
+    ),
     "random_rank": (lambda x, k: ops.random_rank(x, key=k), IMAGES, KEY),
     "rasterise_boxes": (partial(ops.rasterise_boxes, shape=(4, 4)), BOXES, VALID),
     "replace": (ops.replace, MAPS, MASK, -MAPS),
     "rescale_extremes": (partial(ops.rescale_extremes, axis=1), 1e20 * MAPS),
     "safe_divide": (ops.safe_divide, MAPS, np.maximum(MAPS, 0)),
     "safe_norm": (partial(ops.safe_norm, axis=1), MAPS),
+    "sequence_fill": (
+        filling(ops.sequence_fill(lambda key, x, counted, kept: x + 1)), SERIES,
+        MASKED[..., None], PLACES[..., None],
+    ),
     "signed_channel_mean": (ops.signed_channel_mean, IMAGES),
     "top_k_mask": (selecting(ops.top_k_mask), MAPS, COUNTS, MASK),
+    "uniform_data_range_fill": (
+        lambda k, x, low, high: ops.uniform_data_range_fill(k, x, low=low, high=high),
+        KEY, SERIES, np.float32(-1), np.full(3, 2, np.float32),
+    ),
+    "uniform_example_range_fill": (
+        filling(ops.uniform_example_range_fill), SERIES, MASKED[..., None],
+        PLACES[..., None],
+    ),
+    "uniform_feature_range_fill": (
+        filling(ops.uniform_feature_range_fill), SERIES, MASKED[..., None],
+        PLACES[..., None],
+    ),
     "uniform_range_fill": (partial(ops.uniform_range_fill, axes=(1, 2)), KEY, IMAGES),
     "weighted_mean": (ops.weighted_mean, ROWS, np.abs(ROWS)),
 }  # fmt: skip
