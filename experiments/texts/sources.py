@@ -7,8 +7,6 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
 from experiments.running import flags
 from xguide_jax import data, models
 
@@ -228,10 +226,11 @@ def _fever(config: TextConfig, seed: int) -> _Corpora:
         ),
     )
     # Only who trains knows the evidence; the claims of both readings are the same.
-    rest, validation = _split(read(False), seed)
-    known, _ = _split(read(True), seed)
-    train, _ = _split(known, seed, share=0.25)
-    _, test = _split(rest, seed, share=0.25)
+    by_document = functools.partial(_split, seed=seed, by="document")
+    rest, validation = by_document(read(False))
+    known, _ = by_document(read(True))
+    train, _ = by_document(known, share=0.25)
+    _, test = by_document(rest, share=0.25)
     return _Corpora(
         train=_first(train, config.num_train),
         validation=validation,
@@ -242,15 +241,22 @@ def _fever(config: TextConfig, seed: int) -> _Corpora:
 
 
 def _split(
-    corpus: data.Corpus, seed: int, *, share: float = 0.1
+    corpus: data.Corpus, seed: int, *, share: float = 0.1, by: str | None = None
 ) -> tuple[data.Corpus, data.Corpus]:
-    """All but a share of a corpus, and that share."""
-    order = data.generator(data.Stream.SPLIT, seed).permutation(len(corpus.examples))
-    held_out = round(share * len(order))
-    pick = lambda rows: corpus._replace(
-        examples=tuple(corpus.examples[row] for row in rows)
-    )
-    return pick(order[held_out:]), pick(np.sort(order[:held_out]))
+    """All but a share of a corpus, and that share, of groups that are in one of them.
+
+    `by` names the attribute of the group; None makes each example one of its own.
+    """
+    groups = [e.id if by is None else e.attributes[by] for e in corpus.examples]
+    order = data.generator(data.Stream.SPLIT, seed).permutation(sorted(set(groups)))
+    held_out = set(order[: round(share * len(order))].tolist())
+    pairs = list(zip(corpus.examples, groups, strict=True))
+    kept = [example for example, group in pairs if group not in held_out]
+    held = tuple(example for example, group in pairs if group in held_out)
+    # In an order of its own: a file may have its classes one after another.
+    shuffled = data.generator(data.Stream.SPLIT, seed).permutation(len(kept))
+    rest = tuple(kept[row] for row in shuffled)
+    return corpus._replace(examples=rest), corpus._replace(examples=held)
 
 
 def _first(corpus: data.Corpus, count: int) -> data.Corpus:

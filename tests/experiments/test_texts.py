@@ -194,13 +194,20 @@ def test_more_tests_beside_esnli_are_read_from_files(tmp_path):
 
 
 @pytest.mark.skipif("XGUIDE_DATA" not in os.environ, reason="needs XGUIDE_DATA")
-def test_claims_of_fever_are_apart_and_marked():
-    parts = sources.make_parts(dataclasses.replace(CONFIG, dataset="fever"), 0)
-    rows = [part.inputs["tokens"] for part in (parts.train, parts.test)]
-    first, second = ({row.tobytes() for row in part} for part in rows)
-    assert len(first & second) < 0.05 * len(first)
-    assert parts.train.annotations["rationale_valid"].mean() > 0.3
-    assert parts.probes is None
+def test_claims_of_fever_share_no_article_and_training_knows_the_evidence():
+    folder = pathlib.Path(os.environ["XGUIDE_DATA"])
+    config = dataclasses.replace(CONFIG, dataset="fever", data_dir=folder)
+    made = sources._fever(config, 0)
+    parts = [made.train, made.validation, *made.tests.values()]
+    articles = [{e.attributes["document"] for e in p.examples} for p in parts]
+    for number, one in enumerate(articles):
+        assert one
+        assert not one & set().union(*articles[:number])
+    kept = lambda p: np.mean([e.attributes["evidence_kept"] == "all" for e in p])
+    whole = sources._fever(dataclasses.replace(config, num_train=10_000), 0)
+    assert kept(whole.train.examples) > kept(parts[2].examples) + 0.05
+    dataset = sources.make_parts(config, 0).train
+    assert dataset.annotations["rationale_valid"].mean() > 0.3
 
 
 def test_more_test_pairs_than_there_are_is_refused():

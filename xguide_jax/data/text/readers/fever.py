@@ -42,8 +42,9 @@ def read_fever(
 
     Returns:
       A corpus with `evidence_b`, the marked sentences whole; () where none of them is
-      kept. Nobody marked claims. `attributes` hold 'evidence_kept', 'all', 'part' or
-      'none', and 'negation', 'yes' or 'no': a negation in the claim.
+      kept. Nobody marked claims. `attributes` hold 'document', which many claims
+      share, so that parts are split by it; 'evidence_kept', 'all', 'part' or 'none';
+      and 'negation', 'yes' or 'no': a negation in the claim.
 
     Raises:
       FileNotFoundError: if a file is missing, saying where to put it.
@@ -102,6 +103,7 @@ def _example(
         text_b=text,
         evidence_b=spans,
         attributes={
+            "document": row["docid"],
             "evidence_kept": kept,
             "negation": "yes" if row["negation"] else "no",
         },
