@@ -115,3 +115,12 @@ def test_a_map_of_zeros_or_with_a_nan_has_no_invariance():
     broken = INPUTS.at[0, 1].set(jnp.nan)
     found = metrics.input_invariance(gradient_x_input, linear, broken, shift=0.0)
     np.testing.assert_array_equal(found, [np.nan, 0])
+
+
+def test_a_nan_of_a_shifted_map_shows_among_many_maps():
+    # Of 4096 numbers or more a maximum on a CPU overlooks a NaN.
+    inputs = jnp.ones((2000, 4))
+    first = jnp.arange(inputs.size).reshape(inputs.shape) == 0
+    explain = lambda _, values: jnp.where(first & (values != 1), jnp.nan, 1.0)
+    found = metrics.input_invariance(explain, lambda x: x, inputs, shift=1.0)
+    np.testing.assert_array_equal(found, [np.nan, *[0.0] * 1999])

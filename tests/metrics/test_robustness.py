@@ -110,6 +110,16 @@ def test_undefined_is_nan_in_its_row_alone():
     assert found[2] == 0
 
 
+@pytest.mark.parametrize("name", sorted(run))
+def test_a_nan_of_a_noisy_map_shows_among_many_maps(name):
+    # Of 4096 numbers or more a maximum on a CPU overlooks a NaN.
+    inputs = jnp.ones((2000, 4))
+    first = jnp.arange(inputs.size).reshape(inputs.shape) == 0
+    explain = lambda values: jnp.where(first & (values != 1), jnp.nan, 1.0)
+    found = run[name](explain, inputs, **settings)
+    np.testing.assert_array_equal(found, [np.nan, *[0.0] * 1999])
+
+
 def test_a_radius_below_the_precision_of_the_inputs_is_undefined():
     inputs = np.array([[1e8, 2e8], [0.1, 0.2]], np.float32)
     found = run["local_lipschitz"](cubed, inputs, **settings | {"radius": 1e-3})

@@ -153,7 +153,7 @@ def _uniform(keys: PRNGKey, sample: int, inputs: Array) -> Array:
 
 
 def norm_of(maps: Array) -> Array:
-    """‖·‖₂ of each map, of faint ones too.
+    """‖·‖₂ of each map, of faint ones too; NaN of one that holds a NaN.
 
     Args:
       maps: float [B, ...].
@@ -165,4 +165,7 @@ def norm_of(maps: Array) -> Array:
     largest = jnp.max(jnp.abs(flat), axis=-1)
     # Squares of values below 1e-19 would be 0, and a faint map would count as none.
     scaled = ops.safe_divide(flat, largest[:, None])
-    return largest * ops.safe_norm(scaled, axis=-1)
+    norm = largest * ops.safe_norm(scaled, axis=-1)
+    # Of 4096 numbers or more XLA's maximum on a CPU overlooks a NaN: a map that is 0
+    # elsewhere would have the norm 0, and count as one that does not move.
+    return jnp.where(jnp.any(jnp.isnan(flat), axis=-1), jnp.nan, norm)
