@@ -117,6 +117,15 @@ def of_maps(run, maps, regions):
     }  # fmt: skip
 
 
+def of_road(run, maps, batch_size):
+    """The share that is right with a quarter to three quarters imputed."""
+    metric = quantus.ROAD(
+        percentages=[25, 50, 75], noise=0.0, normalise=False, disable_warnings=True
+    )
+    scores = metric(**run.all, a_batch=maps.copy(), batch_size=batch_size)
+    return np.array(list(scores.values()))
+
+
 def of_predictions(run, maps):
     found = {
         "pixel_flipping": run(
@@ -138,6 +147,14 @@ def of_predictions(run, maps):
             maps,
         ),
         "non_sensitivity": run(quantus.NonSensitivity(**ZERO, **PLAIN), maps),
+        "region_perturbation": run(
+            quantus.RegionPerturbation(
+                patch_size=2, regions_evaluation=4, order="morf", **ZERO, **PLAIN
+            ),
+            maps,
+        ),
+        "road": of_road(run, maps, batch_size=BATCH),
+        "road_in_batches_of_2": of_road(run, maps, batch_size=2),
     }
     patch, draws = recorded(np.random, "choice")
     with patch:

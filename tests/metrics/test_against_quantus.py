@@ -98,6 +98,27 @@ def test_pixel_flipping_is_a_removal_curve_of_the_logit(stored, predict_fn):
     close(found, stored, "pixel_flipping")
 
 
+def test_region_perturbation_is_the_fall_by_blocks(stored, predict_fn):
+    blocks = stored["maps"].reshape(4, 2, 2, 2, 2).sum((2, 4))
+    by_block = jnp.repeat(jnp.repeat(blocks, 2, axis=1), 2, axis=2)
+    found = metrics.removal_curve(
+        jax.jit(predict_fn), stored["inputs"], stored["targets"], by_block,
+        fractions=np.arange(5) / 4, fill=zeros, key=KEY, value=logit,
+    )  # fmt: skip
+    close(found[:, :1] - found[:, 1:], stored, "region_perturbation")
+
+
+def test_road_imputes_and_counts_the_same(stored, predict_fn):
+    images, maps = (stored[name][..., None] for name in ("inputs", "maps"))
+    found = metrics.road_curve(
+        jax.jit(predict_fn), images, stored["targets"], maps,
+        fractions=(0.25, 0.5, 0.75), sigma=0.0, key=KEY,
+    )  # fmt: skip
+    close(found.mean(0), stored, "road")
+    # Quantus has the mean over the first batch alone.
+    close(found[:2].mean(0), stored, "road_in_batches_of_2")
+
+
 @pytest.mark.parametrize(
     ("name", "size"), [("faithfulness_correlation", 5), ("faithfulness_estimate", 1)]
 )

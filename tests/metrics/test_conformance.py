@@ -141,3 +141,68 @@ def test_metrics_of_a_map_and_a_network(name):
         higher_is_better=higher_is_better, bounds=bounds,
         scale_invariant=scale_invariant,
     )  # fmt: skip
+
+
+# Explanations Φ = a (1 + steepness · what is moved), of a map a and how steep it is.
+STEEP, FLAT = jnp.array([[3.0, -3, 1, 2]]), jnp.zeros((1, 4))
+MAP = jnp.array([[1.0, 2, 3, 5]])
+# A rank correlation of maps in which the class, or the layer, moves nothing is 1.
+SAME = {"similarity": metrics.rank_correlation}
+
+
+def of_noise(metric):
+    def measure(maps, steepness, keys):
+        explain = lambda inputs: maps * (1 + steepness * inputs)
+        inputs = jnp.ones(maps.shape)
+        return metric(explain, inputs, key=keys, radius=0.5, num_samples=2)
+
+    return measure
+
+
+def of_classes(maps, steepness, keys):
+    explain = lambda targets: jnp.where(
+        targets[:, None] == 0, maps, maps * (1 + steepness)
+    )
+    targets = jnp.zeros(len(maps), int)
+    return metrics.random_logit(explain, targets, key=keys, num_classes=2, **SAME)
+
+
+def of_layers(metric):
+    def measure(maps, steepness, keys):
+        found = metric(
+            lambda params: maps * (1 + steepness * params["layer"]),
+            {"layer": jnp.zeros(())}, key=KEYS[0], layers=[("layer",)],
+            init_fn=lambda key: {"layer": jnp.ones(())}, **SAME,
+        )  # fmt: skip
+        return found[:, 0]
+
+    return measure
+
+
+OF_EXPLAINERS = {
+    "cascading_randomisation": (
+        of_layers(metrics.cascading_randomisation), STEEP, FLAT, (-1.0, 1.0), True,
+    ),
+    "independent_randomisation": (
+        of_layers(metrics.independent_randomisation), STEEP, FLAT, (-1.0, 1.0), True,
+    ),
+    "local_lipschitz": (
+        of_noise(metrics.local_lipschitz), FLAT, STEEP, (0.0, np.inf), False,
+    ),
+    "max_sensitivity": (
+        of_noise(metrics.max_sensitivity), FLAT, STEEP, (0.0, np.inf), True,
+    ),
+    "random_logit": (of_classes, STEEP, FLAT, (-1.0, 1.0), True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(OF_EXPLAINERS))
+def test_metrics_of_an_explainer(name):
+    metric, better, worse, bounds, scale_invariant = OF_EXPLAINERS[name]
+    zeros = (0 * MAP, STEEP, KEYS[:1])
+    testing.check_metric(
+        metric, better=(MAP, better, KEYS[:1]), worse=(MAP, worse, KEYS[1:]),
+        higher_is_better=False, bounds=bounds, scale_invariant=scale_invariant,
+        # A slope of 0 is a value; there is nothing a map of zeros is relative to.
+        undefined=[] if name == "local_lipschitz" else [zeros],
+    )  # fmt: skip

@@ -265,6 +265,19 @@ def test_nothing_is_imputed_from_nothing():
         )  # fmt: skip
 
 
+def test_road_counts_every_example():
+    # Imputed, the pixel of 4 among zeros is 0, and one among ones stays 1.
+    images = jnp.asarray([[1.0, 1, 1, 1], [4, 0, 0, 0], [4, 0, 0, 0]])
+    found = metrics.road_curve(
+        lambda x: x.sum((1, 2)) * jnp.array([1.0, 0]) + jnp.array([0.0, 3]),
+        images.reshape(3, 2, 2, 1), jnp.zeros(3, int),
+        jnp.tile(jnp.asarray(row(4, 3, 2, 1)), (3, 1)).reshape(3, 2, 2, 1),
+        fractions=(0.25,), sigma=0.0, key=KEY,
+    )  # fmt: skip
+    np.testing.assert_array_equal(found[:, 0], [1, 0, 0])
+    np.testing.assert_allclose(found.mean(), 1 / 3, rtol=1e-6)
+
+
 def test_a_match_counts_once_in_the_recall_of_spans():
     third = functools.partial(metrics.span_agreement, iou_threshold=1 / 3)
     found = third(row(1, 0, 1) > 0, row(1, 1, 1) > 0)
