@@ -81,6 +81,34 @@ EXPLAINED = {
         "targets + jax.vmap(draw)(keys) -> targets - jax.vmap(draw)(keys)",
     ): "Uniform over the other classes either way.",
     (
+        "xguide_jax/metrics/rationale.py",
+        "match = (both > 0) & (both >= (iou_threshold - _ROUNDING) * either)",
+        "both >= (iou_threshold - _ROUNDING) * either -> "
+        "both > (iou_threshold - _ROUNDING) * either",
+    ): "The limit lies a rounding below every share of two counts.",
+    (
+        "xguide_jax/metrics/rationale.py",
+        "f1 = _quotient(2 * known * recall, known + recall, num_true > 0)",
+        "num_true > 0 -> num_true >= 0",
+    ): "Where nothing is marked the recall is NaN, and so is the sum.",
+    (
+        "xguide_jax/metrics/mass.py",
+        "last = jnp.sum(held[:, None] < wanted[..., None], axis=-1, dtype=jnp.int32)",
+        "held[:, None] < wanted[..., None] -> held[:, None] <= wanted[..., None]",
+    ): "What is wanted lies a millionth below every share that sums can hold.",
+    (
+        "xguide_jax/metrics/mass.py",
+        "defined = (total > 0) & (total < jnp.inf) & "
+        "(jnp.sum(inside, -1, keepdims=True) > 0)",
+        "total < jnp.inf -> total <= jnp.inf",
+    ): "Of an endless mass both quotients are NaN.",
+    (
+        "xguide_jax/metrics/mass.py",
+        "defined = (total > 0) & (total < jnp.inf) & "
+        "(jnp.sum(inside, -1, keepdims=True) > 0)",
+        "-1 -> +1",
+    ): "In [B, n] the last axis is axis 1.",
+    (
         "xguide_jax/evaluation/chunking.py",
         "if len(sizes) != 1 or sizes <= {(), (0,)}:",
         "sizes <= {(), (0,)} -> sizes < {(), (0,)}",

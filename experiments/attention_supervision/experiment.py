@@ -93,7 +93,7 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
 EXPERIMENT = loop.Experiment(
     name="attention_supervision",
     question="Does attention taught what people marked make a classifier robust?",
-    cost="10 arms, one seed: about 8 min on 2 cores",
+    cost="10 arms, one seed: 6 min on 2 cores",
     config=Config,
     check=check,
     grammar=terms.GRAMMAR,

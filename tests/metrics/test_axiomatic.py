@@ -42,6 +42,12 @@ def test_features_named_without_effect_and_left_out_in_spite_of_one_are_counted(
     np.testing.assert_array_equal(count(maps, score_tolerance=1.0), [2, 3])
 
 
+def test_tolerances_of_0_are_of_exact_zeros():
+    maps = jnp.array([[4.0, -1.0, 1e-30], [2.0, 0.0, 0.0]])
+    found = count(maps, map_tolerance=0.0, score_tolerance=0.0)
+    np.testing.assert_array_equal(found, [1, 0])
+
+
 def test_a_baseline_is_what_effects_are_against():
     # Against the inputs themselves nothing has an effect, and each named one is wrong.
     maps = jnp.array([[4.0, -1.0, 0.0], [0.0, 0.0, 1.0]])

@@ -76,6 +76,8 @@ def test_precision_recall_and_f1_of_spans_by_hand():
     np.testing.assert_allclose(np.stack(found), [[1 / 2], [1 / 2], [1 / 2]], rtol=1e-6)
     strict = span_agreement(predicted, marks, iou_threshold=0.51)
     np.testing.assert_array_equal(np.stack(strict), [[0], [0], [0]])
+    whole = span_agreement(marks, marks, iou_threshold=1)
+    np.testing.assert_array_equal(np.stack(whole), [[1], [1], [1]])
     loose = span_agreement(predicted, marks, iou_threshold=0.25)
     np.testing.assert_array_equal(np.stack(loose), [[1], [1], [1]])
     # At a third two spans match one, which is found once, or one finds two.
