@@ -24,14 +24,18 @@ def training_figure(
     Returns:
       A figure.
     """
-    logged = files.read_records(run.path / "metrics.jsonl")
-    steps = sorted({record["step"] for record in logged})
+    at: dict[tuple[str, int], dict[int, Mapping[str, Any]]] = {}
+    for record in files.read_records(run.path / "metrics.jsonl"):
+        if record["arm"] in drawn and record["seed"] in run.seeds:
+            of_one = at.setdefault((record["arm"], record["seed"]), {})
+            of_one[record["step"]] = record
+    # A run that was stopped has a record of that step, which no other has.
+    steps = sorted(set.intersection(*map(set, at.values()))) if at else []
     series: dict[str, dict[str, np.ndarray]] = {}
     for arm in drawn:
-        mine = [record for record in logged if record["arm"] == arm]
         for name in labels:
             rows = [
-                [record.get(name) for record in mine if record["seed"] == seed]
+                [at.get((arm, seed), {}).get(step, {}).get(name) for step in steps]
                 for seed in run.seeds
             ]
             if rows[0] and rows[0][0] is not None:
