@@ -9,13 +9,15 @@ class, and probes on which three heuristics fail.
 
     python -m experiments.attention_supervision
     python -m experiments.attention_supervision --seeds 5
-    python -m experiments.attention_supervision --dataset esnli --model minilm
+    python -m experiments.attention_supervision --dataset esnli --max-length 64
 
 An arm is `term`, `term=weight` or `term@permuted`: heads=16@permuted. Where no weight
 is given it is the published one, as a mean over texts has it.
 """
 
 import dataclasses
+
+import numpy as np
 
 from experiments.attention_supervision import measuring, report, terms
 from experiments.running import arms, flags, loop
@@ -85,7 +87,9 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
         problem = networks.make_problem(
             config, train_of(seed, network), network, seed=seed
         )
-        return loop.Trial(problem, terms.terms_of(arm, network), measure)
+        coverage = float(np.mean(parts.train.annotations["rationale_valid"]))
+        guidance = terms.terms_of(arm, network, coverage=coverage)
+        return loop.Trial(problem, guidance, measure)
 
     return trial
 
@@ -99,5 +103,5 @@ EXPERIMENT = loop.Experiment(
     grammar=terms.GRAMMAR,
     trials=trials,
     measured=measuring.Measured,
-    report=lambda found, config: report.make_report(found),
+    report=lambda found, config: report.make_report(found, dataset=config.dataset),
 )

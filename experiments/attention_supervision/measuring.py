@@ -18,11 +18,12 @@ class Attended(NamedTuple):
     """The share of the class token's attention by class of token, on average.
 
     Attributes:
-      supervised: of the heads that the arm supervises, or all.
+      apart: of the heads that the arm 'heads' supervises, in every arm; or of the extra
+        layer.
       others: of the other heads; {} where there are none.
     """
 
-    supervised: dict[str, float]
+    apart: dict[str, float]
     others: dict[str, float]
 
 
@@ -68,7 +69,7 @@ def make_measurement(
     """
     layer = terms.TOP if terms.has_extra_layer(arm) else network.last_attention
     explain = explaining.make_explain(network, layer=layer, num_points=num_points)
-    attend = _make_attended(network, parts, layer, terms.supervised_heads(arm))
+    attend = _make_attended(network, parts, layer, terms.heads_apart(arm))
     logits_of = predicting.make_predict_rows(network.apply_fn, batch_size=128)
 
     def measure(state: TrainState) -> Measured:
@@ -135,7 +136,7 @@ def _make_attended(
     def attended(state: TrainState, texts: data.Dataset) -> Attended:
         weights = read(state.params["model"], state.model_state, texts.inputs)
         every = set(range(weights.shape[1]))
-        supervised = sorted(every if heads is None else heads)
+        apart = sorted(every if heads is None else heads)
         classes = data.token_classes(texts, parts.texts)
 
         def shares(of: list[int]) -> dict[str, float]:
@@ -148,6 +149,6 @@ def _make_attended(
                 for name, which in classes.items()
             }
 
-        return Attended(shares(supervised), shares(sorted(every - {*supervised})))
+        return Attended(shares(apart), shares(sorted(every - {*apart})))
 
     return attended

@@ -13,17 +13,20 @@ Found = Mapping[str, Sequence[results.Result[Measured]]]
 
 
 def control_of(found: Found, name: str) -> str | None:
-    """The arm of the same term with permuted targets.
+    """The arm of the same term and weight with permuted targets.
 
     Args:
       found: results of all arms.
       name: of the arm.
 
     Returns:
-      Its name, whether there is one or not; None for an unguided arm.
+      Its name; None where there is none, and for an unguided arm.
     """
-    arm = found[name][0].arm
-    return None if arm.weight is None else f"{arm.term}@{terms.PERMUTED}"
+    wanted = found[name][0].arm._replace(annotation=terms.PERMUTED)
+    if wanted.weight is None:
+        return None
+    same = lambda arm: arm._replace(text=wanted.text) == wanted
+    return next((other for other in found if same(found[other][0].arm)), None)
 
 
 def reference_of(found: Found, name: str) -> str | None:
@@ -108,13 +111,16 @@ def attended(found: Found) -> list[report.Column]:
     Returns:
       Columns.
     """
-    classes = next(iter(found.values()))[0].measured.attended.supervised
+    classes = next(iter(found.values()))[0].measured.attended.apart
     return [
         report.mean(
             f"{text}: {name}",
             functools.partial(_share, part=part, name=name),
         )
-        for part, text in {"supervised": "supervised", "others": "others"}.items()
+        for part, text in {
+            "apart": f"heads {', '.join(map(str, terms.HEADS))}, or the layer",
+            "others": "other heads",
+        }.items()
         for name in classes
     ]
 

@@ -1,5 +1,6 @@
 """The terms of attention supervision, and the arms that there are."""
 
+import functools
 from collections.abc import Callable
 
 from experiments.running import arms
@@ -10,7 +11,8 @@ from xguide_jax.types import GuidanceTerm, Terms
 HEADS = (1, 2, 3)  # of the published command
 TOP = "attention_top"  # the extra layer
 RATIONALE, PERMUTED = "rationale", "permuted"
-# The published weights, 1, 1, 0.01 and 1.4 of a sum over batches of 8 texts.
+# The published weights, 1, 1, 0.01 and 1.4 of a sum over batches of 8 texts. Here they
+# are of a mean over all texts, in which those without marks count as 0.
 WEIGHTS = {"heads": 8.0, "all_heads": 8.0, "divergence": 0.08, "layer": 11.2}
 UNGUIDED, UNGUIDED_LAYER = "unguided", "unguided_layer"
 ARMS = (
@@ -46,16 +48,16 @@ def has_extra_layer(arm: arms.Arm) -> bool:
     return arm.term in ("layer", UNGUIDED_LAYER)
 
 
-def supervised_heads(arm: arms.Arm) -> tuple[int, ...] | None:
-    """The heads that an arm supervises apart from others.
+def heads_apart(arm: arms.Arm) -> tuple[int, ...] | None:
+    """The heads that are looked at apart, of every arm whose layer has heads.
 
     Args:
       arm: as it was read.
 
     Returns:
-      Their numbers; None where there are no others.
+      Those that 'heads' supervises; None for the extra layer.
     """
-    return HEADS if arm.term == "heads" else None
+    return None if has_extra_layer(arm) else HEADS
 
 
 def reference_of(arm: arms.Arm) -> str:
@@ -70,12 +72,14 @@ def reference_of(arm: arms.Arm) -> str:
     return UNGUIDED_LAYER if has_extra_layer(arm) else UNGUIDED
 
 
-def terms_of(arm: arms.Arm, network: networks.Network) -> Terms:
+def terms_of(arm: arms.Arm, network: networks.Network, *, coverage: float) -> Terms:
     """The guidance of an arm.
 
     Args:
       arm: as it was read.
       network: its encoder.
+      coverage: the share of the training texts that have marks. An objective divides by
+        the texts with marks, and the weight is that of a mean over all of them.
 
     Returns:
       {name: term}; {} for an unguided arm.
@@ -94,11 +98,12 @@ def terms_of(arm: arms.Arm, network: networks.Network) -> Terms:
         ),
         "divergence": lambda: guidance.attention_guided(
             layer=network.last_attention, heads=None,
-            divergence=losses.attention_divergence, permuted=permuted,
+            divergence=functools.partial(losses.attention_divergence, epsilon=1e-4),
+            permuted=permuted,
         ),
         "layer": lambda: guidance.attention_guided(
             layer=TOP, heads=None,
             divergence=losses.attention_supervision, permuted=permuted,
         ),
     }  # fmt: skip
-    return {"guidance": guidance.scale(supervised[arm.term](), arm.weight)}
+    return {"guidance": guidance.scale(supervised[arm.term](), arm.weight * coverage)}

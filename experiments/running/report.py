@@ -177,7 +177,7 @@ def findings(
     get: results.Get[Any],
     *,
     guided: Sequence[str],
-    unguided: str,
+    unguided: str | Callable[[Mapping[str, results.Repeats[Any]], str], str | None],
     control_of: Callable[[Mapping[str, results.Repeats[Any]], str], str | None],
     rows: Callable[[Any], np.ndarray] | None = None,
 ) -> list[str]:
@@ -190,36 +190,38 @@ def findings(
       what: is compared, in words.
       get: what is compared; higher is better.
       guided: the arms among which the best is named.
-      unguided: the arm that all are compared with.
+      unguided: the arm that all are compared with, or (results, arm) -> that arm.
       control_of: (results, arm) -> the arm guided at random; None for none.
       rows: as for `results.difference`.
 
     Returns:
       One sentence; none without a guided arm or without the unguided one.
     """
-    if not guided or unguided not in found:
-        return []
     score = lambda arm: results.defined_mean(results.values(found[arm], get))
-    best = max(guided, key=score)
+    best = max(guided, key=score, default="")
+    other = unguided(found, best) if best and callable(unguided) else unguided
+    if not best or not isinstance(other, str) or other not in found:
+        return []
+    control = control_of(found, best)
     against = {
-        other: results.versus(found, best, other, get, rows=rows)
-        for other in (unguided, control_of(found, best))
-        if other in found and other is not None
+        name: results.versus(found, best, name, get, rows=rows)
+        for name in (other, control)
+        if name in found and name is not None
     }
     seeds = len(found[best])
     claim = "One seed: no claim." if seeds == 1 else f"Paired over {seeds} seeds."
     value = reporting.format_value(results.mean(found[best], get))
-    gain = results.difference(found[best], found[unguided], get, rows=rows).value
+    gain = results.difference(found[best], found[other], get, rows=rows).value
     if gain < 0:
         text = (
-            f"{sentence(what)}: no guided arm is above {unguided}; the nearest, "
+            f"{sentence(what)}: no guided arm is above {other}; the nearest, "
             f"{best}, is {-gain:.3f} below, at {value}"
         )
         if seeds == 1:
-            del against[unguided]
+            del against[other]
     else:
         text = f"{sentence(what)} is highest for {best} among the guided arms: {value}"
-    differences = [f"{number} against {other}" for other, number in against.items()]
+    differences = [f"{number} against {name}" for name, number in against.items()]
     if differences:
         text += f", {' and '.join(differences)}"
     return [f"{text}. {claim}"]
@@ -251,10 +253,7 @@ def write(run: directory.Run, found: results.Results[Any], report: Report) -> No
     logged = training_figure.training_figure(run, drawn, report.logged)
     figures = {
         **report.figures,
-        "training": (
-            "Training",
-            logged,
-        ),
+        "training": ("Training", logged),
     }
     pngs = {name: reporting.to_png(figure) for name, (_, figure) in figures.items()}
     for name, png in pngs.items():

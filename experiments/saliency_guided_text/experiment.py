@@ -84,5 +84,5 @@ EXPERIMENT = loop.Experiment(
     grammar=arms.Grammar(unguided=terms.ARMS),
     trials=trials,
     measured=measuring.Measured,
-    report=lambda found, config: report.make_report(found),
+    report=lambda found, config: report.make_report(found, dataset=config.dataset),
 )

@@ -7,7 +7,7 @@ import numpy as np
 from experiments.running import report, results
 from experiments.saliency_guided_text import tables, terms
 from experiments.saliency_guided_text.tables import Found
-from experiments.texts import columns, showing
+from experiments.texts import columns, showing, sources
 from xguide_jax import reporting
 
 JUDGE = "integrated_gradients"
@@ -24,20 +24,20 @@ was summed over their features; [CLS], [SEP] and padding are never replaced and 
 counted. No code of the method on texts was released: layer, filling and fraction are
 ours. All arms of a seed share split, initial weights and batches; nothing was selected.
 
-Recovery is how well the magnitudes of a map agree with the words that decide, which the
-templates know, or which people marked. A gap is by how much a map beats random orders
-of the same network on the same texts, in probability of the predicted class, averaged
-over 1, 5, 10, 20 and 50 % of the tokens; a text that a map does not rank counts as 0.
-'random' replaces tokens without looking at saliency; 'k=0' replaces none, and without
-dropout its loss is 0: it is the unguided arm again.
+Recovery is how well the magnitudes of a map agree with the marks: {marked}. A gap is by
+how much a map beats random orders of the same network on the same texts, in probability
+of the predicted class, averaged over 1, 5, 10, 20 and 50 % of the tokens; a text that a
+map does not rank counts as 0. 'random' replaces tokens without looking at saliency;
+'k=0' replaces none, and without dropout its loss is 0: it is the unguided arm again.
 """
 
 
-def make_report(found: Found) -> report.Report:
+def make_report(found: Found, *, dataset: str) -> report.Report:
     """The report of a finished run.
 
     Args:
       found: results of all arms.
+      dataset: as the flag says.
 
     Returns:
       A `report.Report`.
@@ -46,9 +46,10 @@ def make_report(found: Found) -> report.Report:
     tests = columns.tests(found)
     made = {"Accuracy": report.table(tables.accuracies(found), found)}
     for test in tests:
-        made[f"Recovery of the evidence, {test}"] = report.table(
-            columns.agreements(test), found
-        )
+        if test in columns.marked_tests(found):
+            made[f"Recovery of the evidence, {test}"] = report.table(
+                columns.agreements(test), found
+            )
         for removal in ("deleted", "masked"):
             made[f"Gap to random orders, tokens {removal}, {test}"] = report.table(
                 tables.gaps(test, removal), found
@@ -57,12 +58,14 @@ def make_report(found: Found) -> report.Report:
             if reference in found:
                 caption = f"{test}, minus the {reference} arm, paired by seed"
                 made[report.sentence(caption)] = report.table(
-                    tables.differences(test, reference), found, without=[reference]
+                    tables.differences(found, test, reference),
+                    found,
+                    without=[reference],
                 )
     best: dict[str, Literal["max", "min"]] = dict.fromkeys(tests, "max")
     return report.Report(
         title="Saliency-guided training on tokens",
-        summary=SUMMARY.format(seeds=seeds),
+        summary=SUMMARY.format(seeds=seeds, marked=sources.MARKED[dataset]),
         findings=_findings(found, tests[0]),
         tables={f"{caption} ({seeds})": rows for caption, rows in made.items()},
         figures=_figures(found, tests[0]),

@@ -88,10 +88,11 @@ def gaps(test: str, removal: str) -> list[report.Column]:
     ]
 
 
-def differences(test: str, reference: str) -> list[report.Column]:
+def differences(found: Found, test: str, reference: str) -> list[report.Column]:
     """What matters minus that of another arm, paired by seed.
 
     Args:
+      found: results of all arms.
       test: its name.
       reference: the other arm.
 
@@ -101,9 +102,10 @@ def differences(test: str, reference: str) -> list[report.Column]:
     made = []
     for explainer, text in explaining.NAMES.items():
         place = (test, explainer, "deleted", "comprehensiveness")
-        agreed = columns.agreed(columns.Place(test, explainer))
+        if test in columns.marked_tests(found):
+            agreed = columns.agreed(columns.Place(test, explainer))
+            made.append(report.minus(f"AUPRC, {text}", reference, agreed))
         made += [
-            report.minus(f"AUPRC, {text}", reference, agreed),
             report.minus(
                 f"comprehensiveness gap, {text}",
                 reference,

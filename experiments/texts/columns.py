@@ -60,6 +60,19 @@ def tests(found: Found) -> list[str]:
     return list(next(iter(found.values()))[0].measured.accuracies)
 
 
+def marked_tests(found: Found) -> list[str]:
+    """The tests with marks to agree with.
+
+    Args:
+      found: results of all arms.
+
+    Returns:
+      Their names.
+    """
+    plausibility = next(iter(found.values()))[0].measured.plausibility
+    return [name for name, of_test in plausibility.items() if of_test]
+
+
 def accuracy(test: str) -> Callable[[Judged], float]:
     """Accuracy on a test.
 
@@ -73,7 +86,7 @@ def accuracy(test: str) -> Callable[[Judged], float]:
 
 
 def agreed(place: Place) -> Callable[[Judged], float]:
-    """Agreement with the marks, averaged over texts, 0 where undefined.
+    """Agreement with the marks, averaged over texts with marks, 0 where undefined.
 
     Args:
       place: which number.
@@ -93,15 +106,19 @@ def agreements(test: str) -> list[report.Column]:
     Returns:
       Columns.
     """
+    names = explaining.NAMES.items()
     return [
         report.mean(f"{text}, {AGREEMENT[what]}", agreed(Place(test, explainer, what)))
         for what in AGREEMENT
-        for explainer, text in explaining.NAMES.items()
+        for explainer, text in names
+    ] + [
+        report.mean(f"{text}, AUPRC where defined", _defined(Place(test, explainer)))
+        for explainer, text in names
     ]
 
 
 def undefined_counts(found: Found) -> dict[str, int]:
-    """How often a text has no agreement with marks.
+    """How often a text with marks has no agreement with them.
 
     Args:
       found: results of all arms.
@@ -116,10 +133,14 @@ def undefined_counts(found: Found) -> dict[str, int]:
             f"texts without an AUPRC of {text}, {test}": functools.partial(
                 count, place=Place(test, name)
             )
-            for test in tests(found)
+            for test in marked_tests(found)
             for name, text in explaining.NAMES.items()
         },
     )
+
+
+def _defined(place: Place) -> Callable[[Judged], float]:
+    return lambda measured: _scored(measured, place).summary.mean
 
 
 def _scored(measured: Judged, place: Place) -> Scored:

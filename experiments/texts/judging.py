@@ -41,13 +41,19 @@ def plausibility(
       texts: with 'rationale' and 'rationale_valid'.
 
     Returns:
-      {explainer: `Plausibility`}; a text that nobody marked is undefined.
+      {explainer: `Plausibility`} of the texts with marks, {} where there are none; a
+      map that says nothing is undefined.
     """
-    known = texts.annotations
-    marks = (known["rationale"] > 0) & known["rationale_valid"][:, None]
-    where = explaining.counted(texts)
+    # A text that nobody marked is no failure of a map.
+    rows = np.flatnonzero(texts.annotations["rationale_valid"])
+    if not len(rows):
+        return {}
+    marks = texts.annotations["rationale"][rows] > 0
+    where = explaining.counted(texts)[rows]
     return {
-        name: Plausibility(*(scored(v) for v in _agreement(np.abs(m), marks, where)))
+        name: Plausibility(
+            *(scored(v) for v in _agreement(np.abs(m[rows]), marks, where))
+        )
         for name, m in maps.items()
     }
 

@@ -116,7 +116,7 @@ def make_problem(
     batches = feeding.batches_of(train, batch_size=config.batch_size, seed=seed)
     # A transformer that starts at the full rate may stay where it began.
     rate = optax.warmup_constant_schedule(
-        0.0, config.learning_rate, max(config.num_steps // 20, 1)
+        0.0, sources.learning_rate(config), max(config.num_steps // 20, 1)
     )
     return fitting.Problem(
         apply_fn,

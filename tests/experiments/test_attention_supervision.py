@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from experiments.attention_supervision import terms
+from experiments.attention_supervision import measuring, report, tables, terms
 from experiments.attention_supervision.experiment import EXPERIMENT, Config
-from experiments.running import arms, loop
+from experiments.running import arms, loop, results
+from experiments.running.scored import scored
+from experiments.texts import explaining, judging
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -27,12 +29,12 @@ def test_runs_and_reports(tmp_path, capsys):
             "in distribution", "no artefact", "artefact flipped",
         }  # fmt: skip
         assert len(measured["probes"]) == 6
-        shares = measured["attended"]["supervised"]
+        shares = measured["attended"]["apart"]
         special = shares["class token"] + shares["separator"]
         kinds = ("content", "punctuation", "stop words")
         assert special + sum(shares[k] for k in kinds) == pytest.approx(1, abs=1e-3)
-    # Three of four heads are supervised; the extra layer has no others.
-    assert numbers["heads"][0]["measured"]["attended"]["others"]
+    # Three of four heads are looked at apart; the extra layer has no others.
+    assert numbers["unguided"][0]["measured"]["attended"]["others"]
     assert not numbers["layer@permuted"][0]["measured"]["attended"]["others"]
     page = (tmp_path / "report.html").read_text()
     assert "AUPRC of the marks, artefact flipped" in page
@@ -48,6 +50,56 @@ def test_names_of_arms():
     assert terms.reference_of(parse("layer")) == "unguided_layer"
     assert terms.reference_of(parse("divergence")) == "unguided"
     assert all(parse(arm) for arm in terms.ARMS)
+
+
+def found_of(*names, marked=("like training",)):
+    """Results of arms whose numbers grow with their place."""
+
+    def measured(number):
+        agreement = judging.Plausibility(*[scored([0.1 * number])] * 3)
+        of_tests = dict.fromkeys(("like training", "hard"), {})
+        of_tests |= {
+            test: dict.fromkeys(explaining.NAMES, agreement) for test in marked
+        }
+        return measuring.Measured(
+            accuracies={"like training": 0.9, "hard": 0.1 * number},
+            validation=0.9,
+            probes={},
+            plausibility=of_tests,
+            attended=measuring.Attended({}, {}),
+            shown=None,
+        )
+
+    read = [arms.read_arm(name, terms.GRAMMAR) for name in names]
+    return {
+        arm.text: [results.Result(arm, 0, 1, 1.0, measured(number))]
+        for number, arm in enumerate(read)
+    }
+
+
+def test_a_control_has_the_weight_of_its_arm():
+    found = found_of("heads@permuted", "heads", "heads=16", "unguided")
+    assert tables.control_of(found, "heads") == "heads@permuted"
+    assert tables.control_of(found, "heads@permuted") == "heads@permuted"
+    assert tables.control_of(found, "heads=16") is None
+    assert tables.control_of(found, "unguided") is None
+    found = found_of("heads=16@permuted", "heads=16", "heads@permuted")
+    assert tables.control_of(found, "heads=16") == "heads=16@permuted"
+
+
+def test_the_extra_layer_is_compared_with_its_own_network():
+    found = found_of("unguided", "unguided_layer", "layer@permuted", "heads", "layer")
+    lines = report._findings(found, "hard", ["like training"])
+    assert len(lines) == 2
+    assert all("+0.300 against unguided_layer" in line for line in lines)
+
+
+def test_a_test_without_marks_has_no_agreement():
+    found = found_of("unguided", "heads")
+    assert len(report._findings(found, "hard", ["like training"])) == 2
+    made = report._findings(found_of("unguided", "heads", marked=()), "hard", [])
+    assert len(made) == 1
+    assert "accuracy (hard)".capitalize() in made[0]
 
 
 @pytest.mark.parametrize("arm", ["tails", "heads@shuffled", "unguided@permuted"])

@@ -126,9 +126,12 @@ def test_plausibility_by_hand():
     # Of the tokens 1, 2 and 3 the marked ones stand first and last in this order.
     maps = {"one": np.array([[9.0, -3.0, 2.0, 1.0, 9.0, 9.0]] * 2, np.float32)}
     found = judging.plausibility(maps, texts)["one"]
-    np.testing.assert_allclose(found.auprc.rows, [(1 + 2 / 3) / 2, np.nan], rtol=1e-6)
-    np.testing.assert_allclose(found.rank.rows, [1 / 2, np.nan])
-    np.testing.assert_allclose(found.mass.rows, [4 / 6, np.nan], rtol=1e-6)
+    # The second text has no marks, and is no failure of the map.
+    np.testing.assert_allclose(found.auprc.rows, [(1 + 2 / 3) / 2], rtol=1e-6)
+    np.testing.assert_allclose(found.rank.rows, [1 / 2])
+    np.testing.assert_allclose(found.mass.rows, [4 / 6], rtol=1e-6)
+    texts.annotations["rationale_valid"][:] = False
+    assert judging.plausibility(maps, texts) == {}
 
 
 def test_shown_words_have_the_sum_of_their_tokens(parts):
@@ -155,6 +158,10 @@ def test_shown_words_have_the_sum_of_their_tokens(parts):
         ({"max_length": 4}, "`max_length`"),
         ({"num_train": 4}, "`num_train`"),
         ({"artefact_rate": 1.5}, "`artefact_rate`"),
+        (
+            {"dataset": "fever", "data_dir": pathlib.Path(), "max_length": 127},
+            "`max_length` .=127. must be at least 128",
+        ),
         ({"dataset": "esnli"}, "--dataset esnli needs --data-dir"),
         ({"hard": pathlib.Path("x")}, "--hard .=x. goes with --dataset esnli"),
         (
@@ -208,6 +215,27 @@ def test_claims_of_fever_share_no_article_and_training_knows_the_evidence():
     assert kept(whole.train.examples) > kept(parts[2].examples) + 0.05
     dataset = sources.make_parts(config, 0).train
     assert dataset.annotations["rationale_valid"].mean() > 0.3
+
+
+@pytest.mark.skipif("XGUIDE_DATA" not in os.environ, reason="needs XGUIDE_DATA")
+def test_pairs_of_esnli_with_one_premise_are_in_one_part():
+    folder = pathlib.Path(os.environ["XGUIDE_DATA"])
+    config = dataclasses.replace(CONFIG, dataset="esnli", data_dir=folder)
+    made = sources._esnli(dataclasses.replace(config, num_train=10_000), 0)
+    train, held = (
+        {e.text for e in part.examples} for part in (made.train, made.validation)
+    )
+    assert train
+    assert held
+    assert not train & held
+
+
+@pytest.mark.parametrize(("model", "rate"), [("small", 2e-3), ("minilm", 1e-4)])
+def test_the_rate_is_that_of_the_model_unless_it_is_given(model, rate):
+    config = dataclasses.replace(CONFIG, model=model)
+    assert sources.learning_rate(config) == rate
+    config = dataclasses.replace(config, learning_rate=0.5)
+    assert sources.learning_rate(config) == 0.5
 
 
 def test_more_test_pairs_than_there_are_is_refused():
