@@ -57,15 +57,13 @@ def found_of(*names, marked=("like training",)):
 
     def measured(number):
         agreement = judging.Plausibility(*[scored([0.1 * number])] * 3)
-        of_tests = dict.fromkeys(("like training", "hard"), {})
-        of_tests |= {
-            test: dict.fromkeys(explaining.NAMES, agreement) for test in marked
-        }
+        agreed = dict.fromkeys(explaining.NAMES, agreement)
+        tests = ("like training", "hard")
         return measuring.Measured(
             accuracies={"like training": 0.9, "hard": 0.1 * number},
             validation=0.9,
             probes={},
-            plausibility=of_tests,
+            plausibility={test: agreed if test in marked else {} for test in tests},
             attended=measuring.Attended({}, {}),
             shown=None,
         )
