@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from experiments.robust_explanations import annotating
 from experiments.robust_explanations.measuring import Measured
 from experiments.running import report, results, undefined
 from experiments.running.scored import Scored
@@ -54,17 +55,21 @@ AS_ZERO = tuple(report.as_zero(text, _summary(name)) for name, text in MEASURED.
 
 
 def control_of(found: Found, name: str) -> str | None:
-    """The arm of the same term with masks of other images.
+    """The arm of the same term and weight with masks of other images.
 
     Args:
       found: results of all arms.
       name: of the arm.
 
     Returns:
-      Its name, whether there is one or not; None for the unguided arm.
+      Its name; None if there is none, and for the unguided arm.
     """
     arm = found[name][0].arm
-    return None if arm.weight is None else f"{arm.term}@other"
+    # By what was read: "gradia=16@other" and "gradia=16.0@other" are one control.
+    control = arm._replace(text="", annotation=annotating.OTHER)
+    read = {other: repeats[0].arm for other, repeats in found.items()}
+    same = [other for other, arm in read.items() if arm._replace(text="") == control]
+    return next(iter(same), None)
 
 
 def comparisons(name: str, as_zero: bool) -> list[report.Column]:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from experiments.digits import sources, textured
-from experiments.robust_explanations import annotating, measuring, terms
+from experiments.robust_explanations import annotating, columns, measuring, terms
 from experiments.robust_explanations.experiment import EXPERIMENT, Config
-from experiments.running import arms, feeding, loop
+from experiments.running import arms, feeding, loop, results
 from xguide_jax import data
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -121,6 +121,20 @@ def test_an_unknown_arm_is_refused(arm, tmp_path):
     with pytest.raises(ValueError, match=f"`arms` holds '{arm}'; "):
         loop.run_experiment(EXPERIMENT, config)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_control_of_an_arm_has_its_term_and_its_weight():
+    names = ("unguided", "gradia@none", "gradia=16@strong", "gradia@other",
+             "gradia=16.0@other", "haics@none", "haics=2@other")  # fmt: skip
+    found = {
+        n: [results.Result(arms.read_arm(n, terms.GRAMMAR), 0, 1, 0.0, None)]
+        for n in names
+    }
+    control = lambda arm: columns.control_of(found, arm)
+    assert control("gradia@none") == control("gradia@other") == "gradia@other"
+    assert control("gradia=16@strong") == "gradia=16.0@other"
+    assert control("haics@none") is None  # its weight is 3
+    assert control("unguided") is None
 
 
 def test_agreement_by_hand():
