@@ -19,10 +19,11 @@ LOGGED = {
 SUMMARY = """\
 Texts were classified by a transformer that was trained unguided and with a consistency
 loss between the prediction on a text and on the text whose lowest-ranked tokens gave
-way to the last salient token before them ({seeds}). The gradient at the word embeddings
-was summed over their features; [CLS], [SEP] and padding are never replaced and never
-counted. No code of the method on texts was released: layer, filling and fraction are
-ours. All arms of a seed share split, initial weights and batches; nothing was selected.
+way to the last salient token before them ({seeds}), or the next one where a text of a
+pair has none before. The gradient at the word embeddings was summed over their
+features; [CLS], [SEP] and padding are never replaced and never counted. No code of the
+method on texts was released: layer, filling and fraction are ours. All arms of a seed
+share split, initial weights and batches; nothing was selected.
 
 Recovery is how well the magnitudes of a map agree with the marks: {marked}. A gap is by
 how much a map beats random orders of the same network on the same texts, in probability

@@ -155,13 +155,20 @@ def test_it_is_the_loss_of_other_tokens_and_so_is_its_gradient(tokens):
     changed = counts(term_of(fill=NINES), network, batch).any(-1)
     counted = np.asarray(guidance.counted_of(batch))
     ids = np.array(batch["inputs"]["tokens"])
+    texts = np.asarray(batch["inputs"]["segments"])
+    others = 0
     for row in range(len(ids)):
         kept = np.flatnonzero(counted[row] & ~changed[row])
         for place in np.flatnonzero(changed[row]):
-            before = kept[kept < place]
-            source = before[-1] if len(before) else kept[0]
+            own = kept[texts[row, kept] == texts[row, place]]
+            sources = own if len(own) else kept
+            before = sources[sources < place]
+            source = before[-1] if len(before) else sources[0]
             ids[row, place] = batch["inputs"]["tokens"][row, source]
+            # What a fill that knows nothing of texts would have taken instead.
+            others += np.any(kept < place) and not len(before)
     assert np.any(ids != batch["inputs"]["tokens"])
+    assert others
     replaced = {**batch["inputs"], "tokens": jnp.asarray(ids)}
     asked = counted.sum(1) >= 2
 

@@ -12,14 +12,17 @@ from xguide_jax import ops
 KEY = jax.random.key(0)
 
 
-def copied(kept, values=None):
+def copied(kept, values=None, texts=None):
     """What each place takes over, of the values 10, 11, 12, ..."""
+    if texts is not None:
+        texts = jnp.array([[int(c) for c in texts]])[..., None]
     kept = jnp.asarray([[bool(int(c)) for c in row] for row in kept.split()])
     if values is None:
         values = jnp.broadcast_to(jnp.arange(10.0, 10 + kept.shape[1]), kept.shape)
     fill = jax.jit(ops.previous_salient_token)
     ones = jnp.ones_like(kept)[..., None]
-    return fill(KEY, values[..., None], counted=ones, kept=kept[..., None])[..., 0]
+    kept = kept[..., None]
+    return fill(KEY, values[..., None], counted=ones, kept=kept, texts=texts)[..., 0]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,37 @@ def copied(kept, values=None):
 )
 def test_a_place_takes_the_previous_kept_value_or_else_the_next(kept, expected):
     np.testing.assert_array_equal(copied(kept)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("kept", "texts", "expected"),
+    [
+        ("0100010", "0000111", [11, 11, 11, 11, 15, 15, 15]),
+        ("1101101", "0001112", [10, 11, 11, 13, 14, 14, 16]),
+        ("0100000", "0000111", [11, 11, 11, 11, 11, 11, 11]),  # nothing of the second
+        ("0000010", "0000111", [15, 15, 15, 15, 15, 15, 15]),  # nothing of the first
+        ("1000001", "0001122", [10, 10, 10, 10, 10, 16, 16]),  # of the one in between
+        ("0000000", "0000111", [10, 11, 12, 13, 14, 15, 16]),
+        ("0100010", "0000000", [11, 11, 11, 11, 11, 15, 15]),
+    ],
+)
+def test_a_text_takes_from_itself_where_it_can(kept, texts, expected):
+    np.testing.assert_array_equal(copied(kept, texts=texts)[0], expected)
+
+
+def test_a_fill_is_told_of_texts_where_it_says_so():
+    seen = []
+
+    def fill(key, values, **places):
+        seen.append(sorted(places))
+        return values
+
+    values, places = jnp.ones((1, 2, 1)), jnp.ones((1, 2, 1), bool)
+    for by_text in (False, True):
+        told = ops.sequence_fill(fill, by_text=by_text)
+        assert told.by_text == by_text
+        told(KEY, values, counted=places, kept=places, texts=jnp.zeros((1, 2, 1), int))
+    assert seen == [["counted", "kept"], ["counted", "kept", "texts"]]
 
 
 def test_examples_are_apart_and_whole_places_move():
@@ -72,6 +106,12 @@ def test_shapes_must_be_those_documented():
     ):
         with pytest.raises(AssertionError):
             ops.previous_salient_token(KEY, values, counted=kept, kept=kept)
+    kept = jnp.ones((2, 3, 1), bool)
+    for texts in (jnp.ones((2, 3), int), jnp.ones((2, 3, 1)), jnp.ones((2, 2, 1), int)):
+        with pytest.raises(AssertionError):
+            ops.previous_salient_token(
+                KEY, values, counted=kept, kept=kept, texts=texts
+            )
 
 
 # Two series of two features; their last steps are padding.

@@ -93,7 +93,13 @@ def lowest(
 
 
 def filled(
-    fill: Fill, key: PRNGKey, point: Array, *, mask: Array, counted: Array | None
+    fill: Fill,
+    key: PRNGKey,
+    point: Array,
+    *,
+    mask: Array,
+    counted: Array | None,
+    batch: Batch,
 ) -> Array:
     """What is filled in: constants, but for copies of what is kept.
 
@@ -103,6 +109,7 @@ def filled(
       point: [B, ...], the inputs or the activation.
       mask: bool, of the point's rank: what is replaced.
       counted: as `lowest`.
+      batch: as `sequences.texts_of` reads it, for a fill that is told of texts.
 
     Returns:
       shaped and typed like the point.
@@ -110,7 +117,10 @@ def filled(
     if not isinstance(fill, ops.SequenceFill):
         return jax.lax.stop_gradient(fill(key, point))
     everywhere = jnp.ones_like(mask) if counted is None else counted
-    values = fill(key, point, counted=everywhere, kept=everywhere & ~mask)
+    texts = None
+    if fill.by_text:
+        texts = sequences.spread(sequences.texts_of(batch, mask.shape[:2]), mask)
+    values = fill(key, point, counted=everywhere, kept=everywhere & ~mask, texts=texts)
     return values if fill.copies else jax.lax.stop_gradient(values)
 
 

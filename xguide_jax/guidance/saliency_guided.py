@@ -83,7 +83,8 @@ def saliency_guided(
     Returns:
       A term with no parameters or state that needs 'inputs' and 'labels', or 'targets'
       [B] where the labels are not what is explaining; at a layer it reads the 'mask' of
-      the inputs and 'special', where there are such.
+      the inputs and 'special', where there are such, and a fill that is told of texts
+      their 'segments' [B, T].
 
     Raises:
       ValueError: for a `mask_fraction` outside [0, 1], or of 1 with a fill that copies
@@ -123,7 +124,9 @@ def saliency_guided(
         mask, asked = masking.lowest(
             scores, mask_fraction, counted=counted, rank_fn=rank_fn
         )
-        values = masking.filled(fill, fill_key, point, mask=mask, counted=counted)
+        values = masking.filled(
+            fill, fill_key, point, mask=mask, counted=counted, batch=context.batch
+        )
         masked = ops.replace(point, mask, values)
         if layer is None:
             inputs = jax.lax.stop_gradient(masked)

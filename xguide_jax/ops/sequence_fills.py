@@ -6,6 +6,7 @@ fill is told of both is said, by `sequence_fill`, and never guessed from its sig
 """
 
 import functools
+from collections.abc import Callable
 from typing import Protocol
 
 import chex
@@ -34,21 +35,34 @@ class SequenceFill:
 
     Attributes:
       copies: whether its values are places of the sequence itself.
+      by_text: whether it is also told which text of its example a place is of.
     """
 
-    def __init__(self, fill: FillWithPlaces, *, copies: bool) -> None:
+    def __init__(
+        self, fill: FillWithPlaces, *, copies: bool, by_text: bool = False
+    ) -> None:
         functools.update_wrapper(self, fill)
-        self._fill = fill
+        self._fill: Callable[..., Array] = fill
         self.copies = copies
+        self.by_text = by_text
 
     def __call__(
-        self, key: PRNGKey, values: Array, *, counted: Array, kept: Array
+        self,
+        key: PRNGKey,
+        values: Array,
+        *,
+        counted: Array,
+        kept: Array,
+        texts: Array | None = None,
     ) -> Array:
-        """Calls the fill."""
-        return self._fill(key, values, counted=counted, kept=kept)
+        """Calls the fill, with `texts` if it is `by_text`."""
+        told = {"texts": texts} if self.by_text else {}
+        return self._fill(key, values, counted=counted, kept=kept, **told)
 
 
-def sequence_fill(fill: FillWithPlaces, *, copies: bool = False) -> SequenceFill:
+def sequence_fill(
+    fill: FillWithPlaces, *, copies: bool = False, by_text: bool = False
+) -> SequenceFill:
     """Says of a fill that it is told which places count and are kept; a decorator.
 
     Args:
@@ -57,23 +71,31 @@ def sequence_fill(fill: FillWithPlaces, *, copies: bool = False) -> SequenceFill
       copies: its values are places of the sequence itself, such as another token's
         embedding: terms let gradients flow into what was copied, and hold any other
         fill constant.
+      by_text: it has a further keyword `texts`, int, shaped as `counted` is: which text
+        of its example a place is of, such as the segments of a pair; None where all is
+        one text.
 
     Returns:
       the same function, which terms call with all of these.
     """
-    return SequenceFill(fill, copies=copies)
+    return SequenceFill(fill, copies=copies, by_text=by_text)
 
 
-@functools.partial(sequence_fill, copies=True)
+@functools.partial(sequence_fill, copies=True, by_text=True)
 def previous_salient_token(
-    key: PRNGKey, values: Array, *, counted: Array, kept: Array
+    key: PRNGKey,
+    values: Array,
+    *,
+    counted: Array,
+    kept: Array,
+    texts: Array | None = None,
 ) -> Array:
-    """At each place the value of the last kept place up to it.
+    """At each place the value of the last kept place of its text up to it.
 
-    That of the first kept place where none comes before; the value itself where nothing
-    is kept. At the word embeddings it is the replacement of a token by the previous
-    salient one. In a pair of texts that may be one of the first text. Gradients flow
-    into the values copied.
+    Where none of its text comes before, that of the next one in it; where its text has
+    none, that of the last one of the text before, or else of the next text's first; the
+    value itself where nothing is kept. At the word embeddings it is the replacement of
+    a token by the previous salient one. Gradients flow into the values copied.
 
     Args:
       key: not used, any key.
@@ -81,6 +103,8 @@ def previous_salient_token(
       counted: not used: only kept places are sources.
       kept: bool, of the values' rank, [B, T, 1, ...] for whole places or with further
         axes of the values' size, each of which is then looked at by itself.
+      texts: int, shaped as `kept` or broadcast to it: places of one text have one
+        number and lie together; None where all is one text.
 
     Returns:
       Shaped and typed like `values`.
@@ -98,9 +122,20 @@ def previous_salient_token(
     chex.assert_equal_shape_prefix([values, kept], 2)
     place = jax.lax.broadcasted_iota(jnp.int32, kept.shape, 1)
     previous = jax.lax.cummax(jnp.where(kept, place, -1), axis=1)
-    first = jnp.argmax(kept, axis=1, keepdims=True).astype(jnp.int32)
-    source = jnp.where(previous < 0, first, previous)
-    source = jnp.where(jnp.any(kept, axis=1, keepdims=True), source, place)
+    following = jnp.where(kept, place, kept.shape[1])
+    following = jax.lax.cummin(following, axis=1, reverse=True)
+    sources = [previous, following]
+    there = [previous >= 0, following < kept.shape[1]]
+    if texts is not None:
+        chex.assert_type(texts, int)
+        chex.assert_equal_rank([kept, texts])
+        chex.assert_equal_shape_prefix([kept, texts], 2)
+        texts = jnp.broadcast_to(texts, kept.shape)
+        # A source that is not there is out of range, and is read at the nearest place.
+        of = [jnp.take_along_axis(texts, source, 1, mode="clip") for source in sources]
+        own = [found & (text == texts) for found, text in zip(there, of, strict=True)]
+        sources, there = [*sources, *sources], [*own, *there]
+    source = jnp.select(there, sources, place)
     return jnp.take_along_axis(values, source, axis=1)
 
 
