@@ -120,10 +120,14 @@ def test_words_come_before_position_and_segment():
     np.testing.assert_array_equal(exposed, table[given()["tokens"]])
 
 
-def test_a_token_out_of_the_vocabulary_is_not_taken_for_another():
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tokens", 13), ("tokens", -1), ("segments", 2), ("segments", -1)],
+)
+def test_an_id_out_of_range_is_not_taken_for_another(name, value):
     inputs = given()
-    tokens = inputs["tokens"].at[1, 2].set(13)
-    logits = compiled()({**inputs, "tokens": tokens}, {}).logits
+    ids = inputs[name].at[1, 2].set(value)
+    logits = compiled()({**inputs, name: ids}, {}).logits
     assert np.isnan(logits).any(axis=-1).tolist() == [False, True, False, False]
 
 

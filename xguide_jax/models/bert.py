@@ -36,7 +36,7 @@ class Bert(nn.Module):
     the published N(0, 0.02²) a small network learns at small steps alone.
 
     Attributes:
-      vocabulary_size: token ids are 0 to this minus 1; a larger one gives NaN.
+      vocabulary_size: token ids are 0 to this minus 1; any other gives NaN.
       num_layers: L.
       num_heads: a divisor of `width`.
       width: D.
@@ -87,13 +87,12 @@ class Bert(nn.Module):
             exposed[name] = overriding.override(name, activation, overrides)
             return exposed[name]
 
-        embed = lambda size, name: nn.Embed(size, self.width, name=name)
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        words = embed(self.vocabulary_size, "word_embeddings")(tokens)
+        words = self._embed(self.vocabulary_size, "word_embeddings", tokens)
         words = expose("embeddings", words)
         positions = jnp.arange(tokens.shape[1])
-        positions = embed(self.num_positions, "position_embeddings")(positions)
-        segments = embed(self.num_segments, "segment_embeddings")(segments)
+        positions = self._embed(self.num_positions, "position_embeddings", positions)
+        segments = self._embed(self.num_segments, "segment_embeddings", segments)
         hidden = words + positions + segments
         hidden = transformer_layer.norm(self.epsilon, "embeddings_norm")(hidden)
         hidden = drop(hidden)
@@ -113,6 +112,11 @@ class Bert(nn.Module):
         pooled = pooling.pooled(self.pooling, hidden, mask, expose)
         logits = nn.Dense(self.num_classes, name="classifier")(drop(pooled))
         return ModelOutput(logits, exposed)
+
+    def _embed(self, size: int, name: str, ids: Array) -> Array:
+        # A negative id would count from the end; one too large is NaN already.
+        ids = jnp.where(ids < 0, size, ids)
+        return nn.Embed(size, self.width, name=name)(ids)
 
     def _checked(self, inputs: PyTree) -> tuple[Array, Array, Array]:
         if self.width % self.num_heads:
