@@ -174,7 +174,7 @@ def test_logits_know_neither_what_padding_holds_nor_how_long_it_is():
     np.testing.assert_array_equal(others.logits[:3], clean.logits[:3])
     longer = {n: jnp.pad(leaf, ((0, 0), (0, 3))) for n, leaf in inputs.items()}
     longer = compiled("attention")(longer, {})
-    np.testing.assert_allclose(longer.logits, clean.logits, atol=2e-6)
+    np.testing.assert_allclose(longer.logits, clean.logits, atol=1e-5)
     assert (np.asarray(longer.intermediates["attention_1"])[:3, ..., 7:] == 0).all()
     assert (np.asarray(longer.intermediates["attention_top"])[:, 7:] == 0).all()
 
