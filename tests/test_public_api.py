@@ -476,7 +476,6 @@ API = {
     "data.mnist10k": ("directory", "", ""),
     "data.normalise_images": ("pixels", "mean std", ""),
     "data.parse_stars": ("text", "", ""),
-    "data.permute_rationale": ("rng inputs annotations", "", ""),
     "data.planted_series": (
         "num_series",
         "layout process seed irregular num_steps num_features",

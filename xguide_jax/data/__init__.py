@@ -73,7 +73,6 @@ from xguide_jax.data.text.by_word import TextWords, text_words, token_classes
 from xguide_jax.data.text.entailment import entailment_or_not
 from xguide_jax.data.text.examples import Corpus, Span, TextExample
 from xguide_jax.data.text.highlights import parse_stars
-from xguide_jax.data.text.permuting import permute_rationale
 from xguide_jax.data.text.rationales import (
     MarkFn,
     Marks,
@@ -154,7 +153,6 @@ __all__ = (
     "mnist10k",
     "normalise_images",
     "parse_stars",
-    "permute_rationale",
     "planted_series",
     "polygon_from_cvat",
     "prefetch",

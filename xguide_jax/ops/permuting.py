@@ -11,8 +11,10 @@ from xguide_jax.types import Array, PRNGKey
 def permute_within(key: PRNGKey, values: Array, groups: Array) -> Array:
     """Values permuted among the places of their group, drawn uniformly.
 
-    The control of an annotation of tokens: as many marks in each text, elsewhere in it.
-    Gradients follow the values.
+    The control of an annotation of tokens: as much mass in each text, elsewhere in it.
+    `guidance.attention_guided(permuted=True)` does it; for another term replace the
+    batch's 'rationale' by its permutation among `segments`, with −1 where a token is
+    padding or special, before the step. Gradients follow the values.
 
     Args:
       key: typed key [] or keys [B]; an example's draw depends on its own only.
