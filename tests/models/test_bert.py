@@ -128,7 +128,15 @@ def test_an_id_out_of_range_is_not_taken_for_another(name, value):
     inputs = given()
     ids = inputs[name].at[1, 2].set(value)
     logits = compiled()({**inputs, name: ids}, {}).logits
-    assert np.isnan(logits).any(axis=-1).tolist() == [False, True, False, False]
+    assert np.isnan(logits).all(axis=-1).tolist() == [False, True, False, False]
+
+
+def test_padding_is_an_id_like_any_other():
+    inputs = given()
+    row, place = np.argwhere(~np.asarray(inputs["mask"]))[0]
+    tokens = inputs["tokens"].at[row, place].set(-1)
+    logits = compiled()({**inputs, "tokens": tokens}, {}).logits
+    assert np.flatnonzero(np.isnan(logits).all(axis=-1)).tolist() == [row]
 
 
 @pytest.mark.parametrize("pooling", ["class_token", "attention"])

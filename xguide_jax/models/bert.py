@@ -36,7 +36,8 @@ class Bert(nn.Module):
     the published N(0, 0.02²) a small network learns at small steps alone.
 
     Attributes:
-      vocabulary_size: token ids are 0 to this minus 1; any other gives NaN.
+      vocabulary_size: token ids are 0 to this minus 1; any other, even on padding,
+        makes the logits of its row NaN.
       num_layers: L.
       num_heads: a divisor of `width`.
       width: D.
