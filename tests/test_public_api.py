@@ -152,6 +152,16 @@ API = {
     "losses.bernoulli_consistency": ("logits masked_logits", "", ""),
     "losses.kl_consistency": ("logits masked_logits", "", ""),
     "losses.squared_consistency": ("outputs masked_outputs", "", ""),
+    "losses.info_nce": (
+        "queries keys positives", "temperature negatives", "negatives",
+    ),
+    "losses.kl_to_prior": ("map_mean prior", "", ""),
+    "losses.maximum_mean_discrepancy": ("x y", "bandwidth where", "where"),
+    "losses.moment_distance": (
+        "statistics means deviations", "where epsilon", "where epsilon",
+    ),
+    "losses.sliced_wasserstein": ("x y", "num_projections key where", "where"),
+    "losses.token_negative_log_likelihood": ("logits tokens mask", "", ""),
     "losses.energy": ("attribution_map region", "", ""),
     "losses.leaky_energy": ("attribution_map region", "leak", "leak"),
     "losses.region_l1": ("maps region", "where", "where"),
@@ -613,7 +623,9 @@ DEFAULTS = {
     "attributions.integrated_gradients": {"chunk_size": None, "loop": "auto"},
     "attributions.grad_cam": {"weights": None},
     "attributions.split_at": {"output": None},
+    "losses.info_nce": {"negatives": None},
     "losses.leaky_energy": {"leak": 0.5},
+    "losses.moment_distance": {"where": None, "epsilon": 1e-6},
     "metrics.infidelity": {"optimal_scaling": False, "chunk_size": None},
     "losses.region_contrastive_batch": {"where": None},
     "guidance.attention_guided": {

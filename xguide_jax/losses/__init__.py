@@ -1,7 +1,8 @@
 """Losses on explanations: pure functions of arrays, one value an example.
 
 A loss takes arrays `[B, ...]` and returns float `[B]`. It never reduces over the batch,
-never logs and never holds an argument constant: who composes decides that.
+never logs and never holds an argument constant: who composes decides that. Those of
+`distribution` compare whole sets, and return one number a batch.
 """
 
 from xguide_jax import deprecating
@@ -16,6 +17,12 @@ from xguide_jax.losses.contrastive import (
     region_contrastive_batch,
     region_contrastive_triplet,
 )
+from xguide_jax.losses.distribution import (
+    kl_to_prior,
+    maximum_mean_discrepancy,
+    moment_distance,
+    sliced_wasserstein,
+)
 from xguide_jax.losses.localisation import (
     energy,
     leaky_energy,
@@ -24,6 +31,7 @@ from xguide_jax.losses.localisation import (
     pixel_cross_entropy,
     region_l1,
 )
+from xguide_jax.losses.multimodal import info_nce, token_negative_log_likelihood
 from xguide_jax.losses.right_reasons import right_for_right_reasons
 from xguide_jax.losses.robust import robust_error, robust_explanation
 
@@ -32,9 +40,13 @@ __all__ = (
     "attention_supervision",
     "bernoulli_consistency",
     "energy",
+    "info_nce",
     "kl_consistency",
+    "kl_to_prior",
     "leaky_energy",
     "masked_cross_entropy",
+    "maximum_mean_discrepancy",
+    "moment_distance",
     "outside_energy",
     "pixel_cross_entropy",
     "region_contrastive",
@@ -44,7 +56,9 @@ __all__ = (
     "right_for_right_reasons",
     "robust_error",
     "robust_explanation",
+    "sliced_wasserstein",
     "squared_consistency",
+    "token_negative_log_likelihood",
 )
 
 __getattr__ = deprecating.old_names(__name__)

@@ -13,7 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from xguide_jax import ops
+from xguide_jax.losses import cosines
 from xguide_jax.types import Array
 
 
@@ -46,7 +46,7 @@ def region_contrastive(
 
     Source: our definition after an unverified survey description.
     """
-    _check_temperature(temperature)
+    cosines.check_temperature(temperature)
     gap = _cosine_gap(object_features, background_features, image_features)
     return jax.nn.softplus(gap / temperature)
 
@@ -116,7 +116,7 @@ def region_contrastive_batch(
 
     Source: our definition after an unverified survey description.
     """
-    _check_temperature(temperature)
+    cosines.check_temperature(temperature)
     objects, backgrounds, images = _directions(
         object_features, background_features, image_features
     )
@@ -149,15 +149,4 @@ def _directions(*features: Array) -> list[Array]:
     """Each vector over its norm; zero vectors stay zero and get no gradient."""
     chex.assert_rank(features, 2)
     chex.assert_equal_shape(features)
-    # A square of 1e20 is infinite in float32, and one of 1e-20 is 0.
-    vectors = [ops.rescale_extremes(vector, axis=-1) for vector in features]
-    norms = [ops.safe_norm(vector, axis=-1)[:, None] for vector in vectors]
-    return [
-        ops.safe_divide(vector, norm)
-        for vector, norm in zip(vectors, norms, strict=True)
-    ]
-
-
-def _check_temperature(temperature: float) -> None:
-    if not float(temperature) > 0:
-        raise ValueError(f"`temperature` (={temperature}) must be positive.")
+    return [cosines.directions(vectors) for vectors in features]
