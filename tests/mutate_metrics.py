@@ -31,7 +31,7 @@ import scipy.stats  # noqa: F401
 from flax import linen  # noqa: F401
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-FOLDERS = ("xguide_jax/metrics", "xguide_jax/evaluation")
+FOLDERS = ("xguide_jax/metrics", "xguide_jax/metrics/text", "xguide_jax/evaluation")
 SECONDS = 300  # a child that takes longer hangs, and so is killed
 FLIPS = {
     ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt,
@@ -160,8 +160,9 @@ def _axes(tree):
 
 
 def matching_tests(path):
-    folder = ROOT / "tests" / path.parent.name
-    names = [path.stem, *MORE_TESTS.get(path.stem, [])]
+    folder = ROOT / "tests" / path.parts[1]
+    # The files of a subpackage share the test of its name.
+    names = [path.stem, *path.parts[2:-1], *MORE_TESTS.get(path.stem, [])]
     found = [folder / f"test_{name}.py" for name in names]
     return [str(test) for test in found if test.exists()]
 

@@ -275,6 +275,13 @@ API = {
         "predict_fn inputs labels attributions", "fractions fill key value where",
         "where",
     ),
+    "metrics.cider_d": ("candidates references", "", ""),
+    "metrics.corpus_bleu": ("candidates references", "", ""),
+    "metrics.distinct_n": ("candidates", "n", ""),
+    "metrics.label_mention": ("candidates labels", "", ""),
+    "metrics.meteor_exact": ("candidates references", "", ""),
+    "metrics.rouge_l": ("candidates references", "beta", "beta"),
+    "metrics.words_of": ("text", "", ""),
     "metrics.worst_group": ("accuracy", "count", "count"),
     "guidance.attention_guided": (
         "", "layer heads divergence target explain_in permuted",
@@ -628,6 +635,7 @@ DEFAULTS = {
     "losses.moment_distance": {"where": None, "epsilon": 1e-6},
     "metrics.infidelity": {"optimal_scaling": False, "chunk_size": None},
     "losses.region_contrastive_batch": {"where": None},
+    "metrics.rouge_l": {"beta": 1.2},
     "guidance.attention_guided": {
         "target": "rationale", "explain_in": "train", "permuted": False,
     },

@@ -68,9 +68,20 @@ from xguide_jax.metrics.rationale import (
 from xguide_jax.metrics.road import road_curve
 from xguide_jax.metrics.robustness import local_lipschitz, max_sensitivity
 from xguide_jax.metrics.sensitivity_n import sensitivity_n
+from xguide_jax.metrics.text import (
+    Bleu,
+    cider_d,
+    corpus_bleu,
+    distinct_n,
+    label_mention,
+    meteor_exact,
+    rouge_l,
+    words_of,
+)
 
 __all__ = (
     "Agreement",
+    "Bleu",
     "GroupGap",
     "MassCurves",
     "RemovalAndInsertion",
@@ -80,10 +91,13 @@ __all__ = (
     "bias_amplification_attribute_to_task",
     "bias_amplification_task_to_attribute",
     "cascading_randomisation",
+    "cider_d",
     "comprehensiveness",
+    "corpus_bleu",
     "correct_under",
     "cosine_similarity",
     "demographic_parity_gap",
+    "distinct_n",
     "effective_number_of_features",
     "energy_pointing_game",
     "entropy",
@@ -101,9 +115,11 @@ __all__ = (
     "input_invariance",
     "insertion_curve",
     "iou",
+    "label_mention",
     "local_lipschitz",
     "mass_precision_recall",
     "max_sensitivity",
+    "meteor_exact",
     "non_sensitivity",
     "pgd_l2",
     "pgd_linf",
@@ -116,6 +132,7 @@ __all__ = (
     "removal_and_insertion",
     "removal_curve",
     "road_curve",
+    "rouge_l",
     "sensitivity_n",
     "shuffle_parameters",
     "span_agreement",
@@ -125,5 +142,6 @@ __all__ = (
     "token_iou",
     "top_k_agreement",
     "top_k_intersection",
+    "words_of",
     "worst_group",
 )
