@@ -226,6 +226,12 @@ def test_a_repeated_word_is_matched_where_the_run_is_longest():
     close(of_one(metrics.meteor_exact, "a a a", "a"), expected)
 
 
+def test_of_equally_long_runs_the_first_is_taken():
+    # a a, then b and a by themselves: 3 chunks, where b a and a a would be 2.
+    found = of_one(metrics.meteor_exact, "a a b a", "b a a a")
+    close(found, 1 - 1 / 2 * (3 / 4) ** 3)
+
+
 def test_the_best_reference_counts():
     found = of_one(metrics.meteor_exact, "a b c", "c b", "a b c", "a")
     close(found, of_one(metrics.meteor_exact, "a b c", "a b c"))

@@ -1,5 +1,6 @@
 """BLEU: how many n-grams of generated texts stand in their references."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -73,7 +74,8 @@ def corpus_bleu(
 
 
 def _precision(pairs: list[tuple[Words, list[Words]]], size: int) -> float:
-    matched = found = wanted = 0
+    matched = found = 0
+    possible = False
     for words, references in pairs:
         counts = of_text.ngrams(words, size)
         most: Counter[Words] = Counter()
@@ -81,10 +83,10 @@ def _precision(pairs: list[tuple[Words, list[Words]]], size: int) -> float:
             most |= of_text.ngrams(reference, size)
         matched += (counts & most).total()
         found += counts.total()
-        wanted += most.total()
+        possible |= bool(most)
     if found:
         return matched / found
-    return 0.0 if wanted else float("nan")
+    return 0.0 if possible else float("nan")
 
 
 def _nearest_length(words: Words, references: list[Words]) -> int:
@@ -93,6 +95,4 @@ def _nearest_length(words: Words, references: list[Words]) -> int:
 
 
 def _brevity_penalty(length: int, wanted: int) -> float:
-    if length >= wanted:
-        return 1.0
-    return float(np.exp(1 - wanted / length)) if length else 0.0
+    return math.exp(min(0.0, 1 - wanted / length)) if length else 0.0
