@@ -325,3 +325,24 @@ def test_how_tokens_go_is_said():
         for name, removal in removals.items()
     }  # fmt: skip
     assert found == {"deleted": 6, "hidden": 4, "another": 3}
+
+
+def test_bleu_is_not_smoothed():
+    found = metrics.corpus_bleu(["one two three four five"], [["one two three x five"]])
+    np.testing.assert_array_equal(found.scores[3], 0)
+    np.testing.assert_allclose(found.precisions, [4 / 5, 2 / 4, 1 / 3, 0])
+
+
+def test_bleu_of_texts_that_are_too_short_is_undefined():
+    found = metrics.corpus_bleu(["one two"], [["one two"]])
+    np.testing.assert_array_equal(found.scores, [1, 1, np.nan, np.nan])
+
+
+def test_cider_of_one_example_is_undefined():
+    assert np.isnan(metrics.cider_d(["a red bird"], [["a red bird"]]))[0]
+
+
+def test_a_repeated_word_breaks_no_chunk():
+    found = metrics.meteor_exact(["a b x b"], [["a b"]])
+    mean = (1 / 2) / (0.9 / 2 + 0.1)
+    np.testing.assert_allclose(found, [mean * (1 - 1 / 2 / 8)])
