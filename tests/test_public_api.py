@@ -448,6 +448,7 @@ API = {
     "training.pad_batch": ("batch multiple", "", ""),
     "models.init_linen": ("module key inputs", "mode_arguments", "mode_arguments"),
     "models.linen_apply_fn": ("module", "mode_arguments", "mode_arguments"),
+    "models.linen_text_head": ("module", "width", "width"),
     "models.nnx_apply_fn": ("model", "mode_arguments", "mode_arguments"),
     "data.batch_indices": (
         "num_examples",

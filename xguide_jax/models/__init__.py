@@ -23,6 +23,8 @@ from xguide_jax.models.pytorch_weights import read_pytorch_weights
 from xguide_jax.models.recurrent import LSTM, InputCellAttentionLSTM
 from xguide_jax.models.series_transformer import SeriesTransformer
 from xguide_jax.models.temporal_convolutional import TemporalConvolutionNetwork
+from xguide_jax.models.text_decoder import TextDecoder
+from xguide_jax.models.text_head import TextHead, TokenIds, linen_text_head
 from xguide_jax.models.weights import load_weights
 
 __all__ = (
@@ -35,12 +37,16 @@ __all__ = (
     "SeriesTransformer",
     "SmallCNN",
     "TemporalConvolutionNetwork",
+    "TextDecoder",
+    "TextHead",
+    "TokenIds",
     "above_layer",
     "central_square",
     "efficientnet_lite_inputs",
     "freeze",
     "init_linen",
     "linen_apply_fn",
+    "linen_text_head",
     "load_bert",
     "load_efficientnet_lite0",
     "load_weights",

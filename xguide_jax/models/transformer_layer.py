@@ -1,4 +1,4 @@
-"""The post-norm layer of a transformer encoder, of texts and of series."""
+"""The post-norm layer of a transformer, of texts and of series."""
 
 import functools
 import math
@@ -14,13 +14,16 @@ from xguide_jax.types import Array
 # The published activation; Flax's own default is the approximation by tanh.
 exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
 
+# (keys, values) of the places given -> (keys, values) of those attended to.
+Remember = Callable[[Array, Array], tuple[Array, Array]]
+
 
 class TransformerLayer(nn.Module):
     """Self-attention and two dense layers, a residual connection and norm after each.
 
     y = norm(x + attention(x)), then norm(y + W₂ activation(W₁ y + b₁) + b₂). No place
-    attends to one off the mask; a row without any gives finite states. Use it inside
-    the `__call__` of a network.
+    attends to one off the mask; one that may attend to none gives a finite state. Use
+    it inside the `__call__` of a network.
 
     Attributes:
       num_heads: a divisor of the width of the states.
@@ -46,20 +49,29 @@ class TransformerLayer(nn.Module):
         expose: Callable[[Array], Array],
         *,
         train: bool,
+        remember: Remember | None = None,
     ) -> Array:
-        """The next states [B, T, D]; `expose` sees the attention [B, heads, T, T]."""
+        """The next states [B, T, D]; `expose` sees the attention [B, heads, T, S].
+
+        `mask` is bool [B, S], which places are attended to, or [B, T, S], which ones by
+        which. S is T, unless `remember` turns keys and values [B, T, heads, d] into
+        those [B, S, heads, d] that are attended to.
+        """
         drop = lambda rate: nn.Dropout(rate, deterministic=not train)
         width = hidden.shape[-1]
-        heads = (*mask.shape, self.num_heads, width // self.num_heads)
+        heads = (*hidden.shape[:2], self.num_heads, width // self.num_heads)
         query, key, value = (
             nn.Dense(width, name=name)(hidden).reshape(heads)
             for name in ("query", "key", "value")
         )
+        if remember is not None:
+            key, value = remember(key, value)
         scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(heads[-1])
         scores = ops.at_least_float32(scores)
-        # Finite, so that a row without a single token is uniform and not NaN.
+        # Finite, so that a place that may attend to none is uniform and not NaN.
         lowest = jnp.finfo(scores.dtype).min
-        scores = jnp.where(mask[:, None, None, :], scores, lowest)
+        mask = mask[:, None] if mask.ndim == 3 else mask[:, None, None]
+        scores = jnp.where(mask, scores, lowest)
         attention = expose(jax.nn.softmax(scores, axis=-1)).astype(value.dtype)
         attention = drop(self.attention_dropout)(attention)
         mixed = jnp.einsum("bhqk,bkhd->bqhd", attention, value)
