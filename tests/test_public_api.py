@@ -435,7 +435,11 @@ API = {
     "files.write_bytes": ("path content", "", ""),
     "files.write_json": ("path value", "", ""),
     "models.above_layer": ("apply_fn layer", "", ""),
+    "models.beam_decode": (
+        "head params prefix", "length num_beams length_penalty ids", "ids",
+    ),
     "models.freeze": ("apply_fn params model_state", "trained", ""),
+    "models.greedy_decode": ("head params prefix", "length ids", "ids"),
     "models.load_bert": ("folder", "num_classes pooling key", ""),
     "models.packaged_minilm": ("", "", ""),
     "models.top_layers": ("params", "num_layers", ""),

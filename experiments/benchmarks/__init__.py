@@ -6,6 +6,7 @@
 import argparse
 
 NAMES = (
+    "decoding",
     "deletion_curve",
     "double_backward",
     "feeding",

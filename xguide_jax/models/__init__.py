@@ -9,6 +9,7 @@ from xguide_jax.models.bert import Bert
 from xguide_jax.models.bert_layers import above_layer, top_layers
 from xguide_jax.models.bert_weights import load_bert
 from xguide_jax.models.convolutional import SaliencyGuidedCNN, SmallCNN
+from xguide_jax.models.decoding import DecodedTexts, beam_decode, greedy_decode
 from xguide_jax.models.efficientnet_lite import (
     EfficientNetLite0,
     central_square,
@@ -31,6 +32,7 @@ __all__ = (
     "LSTM",
     "AttentionPooling",
     "Bert",
+    "DecodedTexts",
     "EfficientNetLite0",
     "InputCellAttentionLSTM",
     "SaliencyGuidedCNN",
@@ -41,9 +43,11 @@ __all__ = (
     "TextHead",
     "TokenIds",
     "above_layer",
+    "beam_decode",
     "central_square",
     "efficientnet_lite_inputs",
     "freeze",
+    "greedy_decode",
     "init_linen",
     "linen_apply_fn",
     "linen_text_head",

@@ -32,6 +32,8 @@ class TokenIds(NamedTuple):
     unknown: int = 3
 
 
+IDS = TokenIds()
+
 # (cache, tokens int [B], place) -> (logits [B, V] about the place behind, cache): texts
 # one token further. Each leaf of the cache begins with B; `place` is an int32 scalar.
 TextStep = Callable[[PyTree, Array, Array], tuple[Array, PyTree]]
