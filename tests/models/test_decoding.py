@@ -216,7 +216,7 @@ def test_a_greedy_text_does_not_depend_on_the_room_behind_its_end():
 
 
 def test_programs_are_lowered_elsewhere():
-    params, prefix = network()
+    _, prefix = network()
     for decode in (greedy, functools.partial(beam, 2, 1.0)):
         program = jax.jit(lambda prefix, decode=decode: decode(prefix=prefix))
         exported = jax.export.export(program, platforms=("tpu", "cuda"))(prefix)
