@@ -472,6 +472,7 @@ API = {
     ),
     "data.bucketed_eval_batches": ("dataset", "buckets batch_size", ""),
     "data.choose_targets": ("batch indices", "seed step", ""),
+    "data.choose_texts": ("batch indices", "seed step", ""),
     "data.coco_masks": ("directory", "shape mean std", "mean std"),
     "data.corner_swatch": ("digits", "seed train", ""),
     "data.corrupt_masks": (
@@ -479,12 +480,22 @@ API = {
         "shift dilate erode drop",
         "shift dilate erode drop",
     ),
+    "data.count_holes": ("masks", "min_area", "min_area"),
+    "data.decode_tokens": ("ids tokenizer", "", ""),
+    "data.described_digits": (
+        "digits",
+        "rho half map_rate text_rate seed evidence drawn",
+        "evidence drawn",
+    ),
     "data.digits": ("", "", ""),
     "data.dilate": ("inputs annotations", "fraction", ""),
     "data.dilate_boxes": ("boxes", "fraction shape", ""),
+    "data.encode_described": ("described tokenizer", "length", ""),
+    "data.encode_texts": ("texts tokenizer", "length", ""),
     "data.entailment_or_not": ("logits class_names", "", ""),
     "data.explained_words": ("example", "explanation", "explanation"),
     "data.eval_batches": ("dataset", "batch_size", ""),
+    "data.extent": ("masks", "", ""),
     "data.flip_horizontally": ("inputs annotations", "", ""),
     "data.highlighted": ("example", "", ""),
     "data.highlighted_on_both_sides": ("example", "", ""),
@@ -504,6 +515,7 @@ API = {
         "num_steps num_features",
     ),
     "data.polygon_from_cvat": ("points", "", ""),
+    "data.position_thirds": ("masks", "margin", "margin"),
     "data.prefetch": ("items", "size", "size"),
     "data.read_cos_e": ("questions explanations", "", ""),
     "data.read_eraser": ("directory", "split class_names select", ""),
@@ -518,6 +530,7 @@ API = {
     "data.read_texts": ("path", "class_names malformed", "malformed"),
     "data.read_ts": ("path", "num_steps", "num_steps"),
     "data.read_ucr_tsv": ("path", "class_names num_steps", "num_steps"),
+    "data.reference_tokenizer": ("texts", "max_size min_count", "max_size min_count"),
     "data.region_from_coco": ("annotations", "inside shape", ""),
     "data.region_from_labels": ("mask", "inside void outside", "void outside"),
     "data.res_annotations": ("directory image_ids", "shape", "shape"),
@@ -527,7 +540,10 @@ API = {
     "data.sentences_within": ("max_length", "evidence_first length_fn", "length_fn"),
     "data.shift": ("inputs annotations", "dy dx pad_value", "pad_value"),
     "data.split": ("dataset", "seed fractions", "fractions"),
+    "data.split_images": ("described", "seed fractions", "fractions"),
+    "data.stroke_width": ("masks", "", ""),
     "data.take": ("dataset indices", "", ""),
+    "data.take_described": ("described indices", "", ""),
     "data.templated_pairs": (
         "num_pairs",
         "seed artefact artefact_rate counterexample_rate",
@@ -686,17 +702,24 @@ DEFAULTS = {
     "data.boxes_from_voc": {"first": 1, "inclusive": True},
     "data.coco_masks": {"mean": 0.0, "std": 1.0},
     "data.corrupt_masks": {"shift": 0, "dilate": 0, "erode": 0, "drop": 0.0},
+    "data.count_holes": {"min_area": 1},
+    "data.described_digits": {
+        "evidence": ("holes", "stroke", "width", "place"), "drawn": "box",
+    },
     "data.make_batch": {"augment": None},
     "data.mask_from_labelme": {"labels": None},
     "data.planted_series": {"num_steps": 50, "num_features": 50},
+    "data.position_thirds": {"margin": 0},
     "data.prefetch": {"size": 2},
     "data.read_image": {"background": (255, 255, 255), "upright": True},
     "data.read_mask": {"upright": True},
+    "data.reference_tokenizer": {"max_size": 4096, "min_count": 1},
     "data.region_from_labels": {"void": (), "outside": None},
     "data.res_annotations": {"shape": None},
     "data.rle_from_mask": {"compressed": True},
     "data.shift": {"pad_value": 0.0},
     "data.split": {"fractions": (0.8, 0.1, 0.1)},
+    "data.split_images": {"fractions": (0.8, 0.1, 0.1)},
     "data.read_texts": {"malformed": "refuse"},
     "data.read_ts": {"num_steps": None},
     "data.read_ucr_tsv": {"num_steps": None},
@@ -792,8 +815,8 @@ def test_every_public_function_is_pinned(module):
 
 def test_the_names_that_are_no_functions():
     names = {
-        "data": "Corpus Dataset LabelledRegion Marks SeriesCounts SimulatedAnnotations "
-        "Stream TextExample TextWords TokenCounts",
+        "data": "Corpus Dataset Described LabelledRegion Marks ReferenceCounts "
+        "SeriesCounts SimulatedAnnotations Stream TextExample TextWords TokenCounts",
         "training": "Aux Interrupted LockedError NonFiniteError",
     }
     for module, classes in names.items():

@@ -14,6 +14,23 @@ from xguide_jax.data.batching import (
     prefetch,
 )
 from xguide_jax.data.datasets import Dataset, split, take
+from xguide_jax.data.image_text.described import (
+    Described,
+    split_images,
+    take_described,
+)
+from xguide_jax.data.image_text.references import (
+    BOS_ID,
+    EOS_ID,
+    PAD_ID,
+    UNK_ID,
+    ReferenceCounts,
+    choose_texts,
+    decode_tokens,
+    encode_described,
+    encode_texts,
+    reference_tokenizer,
+)
 from xguide_jax.data.images.annotation_files import res_annotations
 from xguide_jax.data.images.annotations import (
     SimulatedAnnotations,
@@ -37,6 +54,12 @@ from xguide_jax.data.images.coco_format import (
 )
 from xguide_jax.data.images.image_files import read_image, read_mask
 from xguide_jax.data.images.label_masks import LabelledRegion, region_from_labels
+from xguide_jax.data.images.measurements import (
+    count_holes,
+    extent,
+    position_thirds,
+    stroke_width,
+)
 from xguide_jax.data.images.polygons import (
     mask_from_labelme,
     mask_from_polygons,
@@ -56,6 +79,7 @@ from xguide_jax.data.sources.decoys import (
     corner_swatch,
     textured_digits,
 )
+from xguide_jax.data.sources.described_digits import Evidence, described_digits
 from xguide_jax.data.sources.grey_digits import (
     MNIST_MEAN,
     MNIST_STD,
@@ -101,18 +125,25 @@ from xguide_jax.data.text.words import PUNCTUATION, STOP_WORDS, word_spans
 from xguide_jax.data.validation import validate, validate_batch
 
 __all__ = (
+    "BOS_ID",
+    "EOS_ID",
     "MNIST_MEAN",
     "MNIST_STD",
+    "PAD_ID",
     "PUNCTUATION",
     "STOP_WORDS",
     "TEXTURED_MEAN",
     "TEXTURED_STD",
+    "UNK_ID",
     "Augment",
     "Corpus",
     "Dataset",
+    "Described",
+    "Evidence",
     "LabelledRegion",
     "MarkFn",
     "Marks",
+    "ReferenceCounts",
     "SeriesCounts",
     "SimulatedAnnotations",
     "Span",
@@ -130,15 +161,22 @@ __all__ = (
     "bucketed_batches",
     "bucketed_eval_batches",
     "choose_targets",
+    "choose_texts",
     "coco_masks",
     "corner_swatch",
     "corrupt_masks",
+    "count_holes",
+    "decode_tokens",
+    "described_digits",
     "digits",
     "dilate",
     "dilate_boxes",
+    "encode_described",
+    "encode_texts",
     "entailment_or_not",
     "eval_batches",
     "explained_words",
+    "extent",
     "flip_horizontally",
     "generator",
     "highlighted",
@@ -155,6 +193,7 @@ __all__ = (
     "parse_stars",
     "planted_series",
     "polygon_from_cvat",
+    "position_thirds",
     "prefetch",
     "read_cos_e",
     "read_eraser",
@@ -169,6 +208,7 @@ __all__ = (
     "read_texts",
     "read_ts",
     "read_ucr_tsv",
+    "reference_tokenizer",
     "region_from_coco",
     "region_from_labels",
     "res_annotations",
@@ -178,7 +218,10 @@ __all__ = (
     "sentences_within",
     "shift",
     "split",
+    "split_images",
+    "stroke_width",
     "take",
+    "take_described",
     "templated_pairs",
     "templated_probes",
     "tensorflow_datasets_esnli",

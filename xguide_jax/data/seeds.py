@@ -27,6 +27,8 @@ class Stream(enum.IntEnum):
     PROBES = 12
     SERIES = 13
     PLANTED_CELLS = 14
+    DESCRIBED = 15
+    TEXTS = 16
 
 
 # Two streams are older than this list. Their mark stands behind the seed, so that runs

@@ -8,6 +8,7 @@ import itertools
 import os
 import pathlib
 import re
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,36 @@ def word_tokenizer(corpus: examples.Corpus, *, min_count: int = 1) -> Tokenizer:
     """
     if min_count < 1:
         raise ValueError(f"`min_count` (={min_count}) must be at least 1.")
+    texts = itertools.chain.from_iterable((e.text, e.text_b) for e in corpus.examples)
+    return of_words(texts, special=SPECIAL, unknown=UNK, min_count=min_count)
+
+
+def of_words(
+    texts: Iterable[str],
+    *,
+    special: Sequence[str],
+    unknown: str,
+    min_count: int,
+    size: int = 2**31,  # all of them; without it the package stops at 30,000
+) -> Tokenizer:
+    """A tokenizer whose tokens are special ones and the lower-cased words of texts.
+
+    Args:
+      texts: whose `word_spans` are counted.
+      special: names of the special tokens, numbered from 0.
+      unknown: the one of them that stands for other words.
+      min_count: how often a word must occur to be kept.
+      size: how many tokens at most, the special ones included.
+
+    Returns:
+      A `tokenizers.Tokenizer`, behind the special tokens words by how often they occur
+      and then by the alphabet.
+
+    Raises:
+      ImportError: without the package `tokenizers`.
+    """
     package = _package()
-    tokenizer = package.Tokenizer(package.models.WordLevel(unk_token=UNK))
+    tokenizer = package.Tokenizer(package.models.WordLevel(unk_token=unknown))
     tokenizer.normalizer = package.normalizers.Lowercase()
     marks = package.Regex(words.MARK)
     tokenizer.pre_tokenizer = package.pre_tokenizers.Sequence(
@@ -91,12 +120,11 @@ def word_tokenizer(corpus: examples.Corpus, *, min_count: int = 1) -> Tokenizer:
         ]
     )
     trainer = package.trainers.WordLevelTrainer(
-        vocab_size=2**31,  # all of them; without it the package stops at 30,000
+        vocab_size=size,
         min_frequency=min_count,
-        special_tokens=list(SPECIAL),
+        special_tokens=list(special),
         show_progress=False,
     )
-    texts = itertools.chain.from_iterable((e.text, e.text_b) for e in corpus.examples)
     tokenizer.train_from_iterator(map(encodable, texts), trainer)
     tokenizer.encode_special_tokens = True
     return tokenizer

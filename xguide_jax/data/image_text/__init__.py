@@ -1,0 +1,1 @@
+"""Images that people described: maps of the evidence, and texts that name it."""
