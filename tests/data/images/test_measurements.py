@@ -43,6 +43,8 @@ def test_holes_are_what_a_shape_closes_in():
     assert data.count_holes(_MASKS).dtype == np.int32
     assert data.count_holes(_MASKS, min_area=2).tolist() == [1, 1, 1, 0, 0]
     assert data.count_holes(_MASKS, min_area=6).tolist() == [0, 0, 0, 0, 0]
+    # Larger than all that lies around, too.
+    assert data.count_holes(_MASKS, min_area=999).tolist() == [0, 0, 0, 0, 0]
 
 
 def test_the_background_around_a_shape_is_no_hole_however_small():
@@ -91,6 +93,13 @@ def test_the_third_is_that_of_the_middle_of_the_pixels():
     # Two far parts have their middle between them.
     masks[3, [0, 8], [0, 5]] = True
     assert data.position_thirds(masks)[3].tolist() == [1, 1]
+
+
+def test_a_pixel_has_its_middle_at_a_half():
+    masks = np.eye(10, dtype=bool)[:, :, None]
+    # Middles 2.5 and 3.5, 6.5 and 7.5; the thirds end at 10 / 3 and 20 / 3.
+    rows = data.position_thirds(masks)[:, 0].tolist()
+    assert rows == [0] * 3 + [1] * 4 + [2] * 3
 
 
 def test_a_margin_leaves_thirds_of_what_is_between():

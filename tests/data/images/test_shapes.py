@@ -178,3 +178,20 @@ def test_a_margin_that_is_no_number_is_refused(dilation):
         data.transform_together(
             np.random.default_rng(0), _image(), {}, dilation=dilation
         )
+
+
+def test_references_of_an_example_are_never_in_space():
+    """A mask of tokens [R, L] is no mask of pixels, whatever its shape."""
+    inputs = np.arange(12.0, dtype=np.float32).reshape(3, 4, 1)
+    for size in ((3, 4), (2, 5)):
+        known = {"texts": np.arange(np.prod(size)).reshape(size)}
+        known["texts_mask"] = known["texts"] % 2 == 0
+        known["texts_valid"] = np.ones(size[0], bool)
+        for move in (
+            data.flip_horizontally,
+            lambda *example: data.shift(*example, dy=1, dx=1),
+            lambda *example: data.resize(*example, shape=(2, 2)),
+        ):
+            _, moved = move(inputs, known)
+            for name, value in known.items():
+                np.testing.assert_array_equal(moved[name], value)

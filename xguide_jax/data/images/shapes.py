@@ -10,7 +10,8 @@ last word of its name (words are separated by '_'):
   array of fewer axes, such as the number 'num_boxes', is none.
 
 An array of another name is a map if it begins with the image's `[H, W]`, and is left
-alone otherwise: a group, a class, a token mark.
+alone otherwise: a group, a class, a token mark. 'texts' and 'texts_mask' [R, L] of an
+example are about its references and never lie in space.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ import numpy as np
 
 _DRAWN = frozenset(("region", "strokes", "annotations", "irrelevant"))
 _MAPS = frozenset(("mask", "masks", "map", "maps"))
+_TEXTS = frozenset(("texts", "texts_mask"))
 # Fewer columns or channels than this say nothing about the order of axes.
 _FEW, _MANY = 16, 32
 
@@ -47,7 +49,22 @@ def is_map(name: str, array: np.ndarray) -> bool:
       fewer marks tokens.
     """
     is_mask = name.rpartition("_")[2] in _MAPS and array.ndim >= 2
-    return is_mask or is_drawn(name)
+    return (is_mask and name not in _TEXTS) or is_drawn(name)
+
+
+def lies_on(name: str, array: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether an array lies on the pixels of an image, by its shape.
+
+    Args:
+      name: as in a batch.
+      array: of one example.
+      shape: (H, W, ...) of the image.
+
+    Returns:
+      True for what begins with the image's `[H, W]`, texts apart.
+    """
+    begins = array.ndim >= 2 and array.shape[:2] == tuple(shape[:2])
+    return begins and name not in _TEXTS
 
 
 def is_boxes(name: str, array: np.ndarray) -> bool:

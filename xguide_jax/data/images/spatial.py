@@ -201,7 +201,7 @@ def _in_space(
         array = np.asarray(value)
         if shapes.is_boxes(name, array):
             moved[name] = move_boxes(array)
-        elif array.ndim >= 2 and array.shape[:2] == inputs.shape[:2]:
+        elif shapes.lies_on(name, array, inputs.shape):
             moved[name] = move_map(array)
         else:
             moved[name] = array
@@ -212,7 +212,7 @@ def _check_signs(annotations: Mapping[str, np.ndarray], inputs: np.ndarray) -> N
     """Other values, such as 255, class numbers or shares, would silently become 1."""
     for name, value in annotations.items():
         array = np.asarray(value)
-        if array.ndim < 2 or array.shape[:2] != inputs.shape[:2]:
+        if not shapes.lies_on(name, array, inputs.shape):
             continue
         other = array[(array != 0) & (np.abs(array) != 1)]
         if other.size and not shapes.is_boxes(name, array):
