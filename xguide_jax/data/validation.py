@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xguide_jax.data import datasets, trees
+from xguide_jax.data.image_text import checking
 from xguide_jax.data.images import shapes
 
 _FROM_LABELS = (
@@ -54,6 +55,8 @@ def validate_batch(batch: Mapping[str, Any], *, num_classes: int) -> None:
       'boxes_valid', bool [B, N], says which count: those cover a pixel each, inside the
       image or outside. The others may hold anything, also in 'boxes_class', int [B, N]
       in 0 .. C - 1.
+    * 'text' [B, L] and 'texts' [B, R, L] are token ids with a '_mask' and a '_valid'
+      beside them, as `encode_texts` makes them.
     * 'region_valid' and 'rationale_valid' [B] are 0 or 1, and 'weight' [B] at least 0.
 
     Args:
@@ -93,6 +96,7 @@ def validate_batch(batch: Mapping[str, Any], *, num_classes: int) -> None:
         if name in _VALID:
             _check_two(name, arrays[name])
     _check_tokens(arrays, inputs.get("inputs/mask"))
+    checking.check_texts(arrays)
     if "weight" in arrays:
         _refuse(arrays["weight"] < 0, arrays["weight"], "weight", "be at least 0")
 
