@@ -19,6 +19,9 @@ from xguide_jax.data.image_text.described import (
     split_images,
     take_described,
 )
+from xguide_jax.data.image_text.exp_annotation import read_exp_annotation
+from xguide_jax.data.image_text.maps import normalise_maps
+from xguide_jax.data.image_text.own_images import read_described_images
 from xguide_jax.data.image_text.references import (
     BOS_ID,
     EOS_ID,
@@ -73,6 +76,7 @@ from xguide_jax.data.series.planted import planted_series
 from xguide_jax.data.series.ts_files import read_ts
 from xguide_jax.data.series.ucr_files import read_ucr_tsv
 from xguide_jax.data.sources.annotated import bccd_crops, coco_masks
+from xguide_jax.data.sources.captioned import coco_captions
 from xguide_jax.data.sources.decoys import (
     TEXTURED_MEAN,
     TEXTURED_STD,
@@ -162,6 +166,7 @@ __all__ = (
     "bucketed_eval_batches",
     "choose_targets",
     "choose_texts",
+    "coco_captions",
     "coco_masks",
     "corner_swatch",
     "corrupt_masks",
@@ -190,15 +195,18 @@ __all__ = (
     "mask_from_rle",
     "mnist10k",
     "normalise_images",
+    "normalise_maps",
     "parse_stars",
     "planted_series",
     "polygon_from_cvat",
     "position_thirds",
     "prefetch",
     "read_cos_e",
+    "read_described_images",
     "read_eraser",
     "read_esnli",
     "read_esnli_explanations",
+    "read_exp_annotation",
     "read_fever",
     "read_hans",
     "read_image",
