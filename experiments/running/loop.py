@@ -58,6 +58,8 @@ class Experiment(Generic[C, T]):
         Called only if something is left to train.
       measured: the type of the record that a trial's `measure` returns.
       report: (results over seeds, flags) -> what the report says.
+      spread: (flags, arms they name) -> the arms that are trained, told apart by their
+        texts, where each is trained on several sets or in several networks.
     """
 
     name: str
@@ -69,6 +71,9 @@ class Experiment(Generic[C, T]):
     trials: Callable[[C], MakeTrial[T]]
     measured: type[T]
     report: Callable[[results.Results[T], C], report.Report]
+    spread: Callable[[C, tuple[arms.Arm, ...]], tuple[arms.Arm, ...]] = (
+        lambda config, every: every
+    )
 
     def describe(self) -> str:
         """The text of the experiment's module, for `--help`."""
@@ -102,7 +107,7 @@ def check(experiment: Experiment[C, T], config: C) -> tuple[arms.Arm, ...]:
       config: the flags.
 
     Returns:
-      The arms, read.
+      The arms that are trained.
 
     Raises:
       ValueError: naming the flag, its value and the rule.
@@ -111,7 +116,7 @@ def check(experiment: Experiment[C, T], config: C) -> tuple[arms.Arm, ...]:
     every = arms.read_arms(config.arms, experiment.grammar)
     experiment.check(config)
     tensorboard.check(config.tensorboard)
-    return every
+    return experiment.spread(config, every)
 
 
 def run_experiment(experiment: Experiment[C, T], config: C) -> None:
