@@ -28,12 +28,13 @@ class Config(flags.RunConfig):
     """What is trained."""
     layouts: tuple[str, ...] = ("moving_small_middle", "moving_rare_feature")
     """Where the true cells lie, as `data.planted_series`."""
-    processes: tuple[str, ...] = ("gaussian", "ar")
+    processes: tuple[str, ...] = ("gaussian", "gaussian_process")
     """What the series are made of, as `data.planted_series`."""
     irregular: bool = False
     """Non-uniform sampling."""
     size: int = 20
-    """Steps and features of planted series."""
+    """Steps and features of planted series; at 20 steps those of 'harmonic' and
+    'pseudo_periodic' are whole periods apart, so give these another size."""
     num_train: int = 1000
     """Planted series to train on; a tenth as many validate."""
     num_test: int = 500

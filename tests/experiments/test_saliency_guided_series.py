@@ -102,3 +102,117 @@ def test_parts_of_other_classes_are_refused(tmp_path):
     (tmp_path / "Own_TEST.ts").write_text(other)
     with pytest.raises(ValueError, match="must agree in features and classes"):
         settings.read_parts(file)
+
+
+def measured(setting, accuracy, gap=0.0):
+    """A measurement whose numbers are given, of maps of 0.5 throughout."""
+    known = setting.train_file is None
+    rows = scored(np.full(4, 0.5))
+    summary = evaluation.Summary(gap, gap, 4, 4)
+    chance = evaluation.Chance(np.zeros(2), 0.0)
+    one = evaluation.AgainstChance(np.zeros(2), 0.0, chance, summary, np.zeros(4))
+    views = {"data range": evaluation.Views(one, one)}
+    return measuring.Measured(
+        setting=setting,
+        accuracy=accuracy,
+        validation=0.5 if known else None,
+        true_cells=0.25 if known else None,
+        recovery={
+            name: measuring.Recovery(rows, rows, rows)
+            for name in (measuring.NAMES if known else ())
+        },
+        removal=evaluation.Removal(dict.fromkeys(measuring.NAMES, views), {}, 0),
+        shown=measuring.Shown(
+            np.zeros((4, 2)),
+            np.array([True, True, True, False]),
+            np.eye(4, 2) if known else None,
+            {name: np.ones((4, 2)) for name in measuring.NAMES},
+        ),
+    )
+
+
+def found_of(config, accuracies):
+    """Results of two settings, by {arm: [[of a setting, each seed]]}."""
+    every = loop.check(EXPERIMENT, config)
+    of_arm = {name: iter(rows) for name, rows in accuracies.items()}
+    setting_of = spread(config, arms.read_arms(config.arms, EXPERIMENT.grammar))
+    return {
+        arm.text: [
+            results.Result(arm, seed, 2, 1.0, measured(setting_of[arm], accuracy))
+            for seed, accuracy in enumerate(next(of_arm[arm.term]))
+        ]
+        for arm in every
+    }
+
+
+def test_arms_are_compared_by_their_means_over_settings_paired_by_seed():
+    config = dataclasses.replace(TINY, processes=("ar", "car"))
+    accuracies = {
+        "unguided": [[0.5, 0.7], [0.5, 0.5]],
+        "signed": [[0.9, 0.9], [0.5, 0.3]],
+    }
+    made = tables.make_tables(found_of(config, accuracies))
+    # By seed: (0.4 + 0) / 2 and (0.2 − 0.2) / 2, whose mean is 0.1; t = 12.706.
+    (row,) = made["Minus the unguided arm, paired by seed, all 2 networks and sets"]
+    assert row["test"] == "+0.100 [-1.171, +1.371]; above in 1 of 2"
+    means = made["Mean over all 2 networks and sets"]
+    assert [row["arm"] for row in means] == ["unguided", "signed"]
+    np.testing.assert_allclose([row["test"] for row in means], [0.55, 0.65])
+    first, second = made["Test accuracy"]
+    assert first["network and set"] == "lstm/middle/ar"
+    np.testing.assert_allclose([first["signed"], second["signed"]], [0.9, 0.4])
+    assert made["AUP of the true cells"][0]["share of true cells"] == 0.25
+
+
+def test_of_files_nothing_is_said_of_true_cells(tmp_path):
+    files = [write_set(tmp_path, name, lengths=(4, 4)) for name in ("One", "Two")]
+    config = dataclasses.replace(TINY, archive=tuple(map(str, files)))
+    found = found_of(config, {name: [[0.5], [0.5]] for name in config.arms})
+    page = report.make_report(found, config)
+    assert not [name for name in page.tables if "true cells" in name]
+    assert not [name for name in page.undefined if "AUP" in name]
+    assert "nobody knows" in page.summary
+    assert "right reasons" not in page.summary
+    assert not [
+        caption for caption, _ in page.figures.values() if "outlined" in caption
+    ]
+    assert "validation" not in page.tables[next(iter(page.tables))][0]
+
+
+@pytest.mark.thorough  # trains, measures and draws
+def test_it_trains_measures_and_reports(tmp_path):
+    config = dataclasses.replace(TINY, run_dir=tmp_path / "run", layouts=("middle",))
+    loop.run_experiment(EXPERIMENT, config)
+    numbers = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert set(numbers) == {"lstm/middle/gaussian/" + arm for arm in TINY.arms}
+    for repeats in numbers.values():
+        one = repeats[0]["measured"]
+        assert 0 <= one["accuracy"] <= 1
+        assert one["true_cells"] == pytest.approx(9 / 25)
+        for recovery in one["recovery"].values():
+            assert 0 <= recovery["precision"]["summary"]["mean"] <= 1
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "true cells are outlined" in page
+    # More settings in the same directory: what is there is not trained again.
+    log = (tmp_path / "run" / "metrics.jsonl").read_text()
+    more = dataclasses.replace(config, processes=("gaussian", "ar"), arms=TINY.arms)
+    loop.run_experiment(EXPERIMENT, more)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().startswith(log)
+
+
+@pytest.mark.thorough  # trains, measures and draws
+def test_it_reads_series_of_unequal_length(tmp_path):
+    file = write_set(tmp_path, "Own", lengths=(4, 5, 5, 3))
+    config = dataclasses.replace(
+        TINY,
+        run_dir=tmp_path / "run",
+        archive=(str(file),),
+        num_evaluated=8,
+        num_test=8,
+    )
+    loop.run_experiment(EXPERIMENT, config)
+    numbers = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    one = numbers["lstm/Own/signed"][0]["measured"]
+    assert one["recovery"] == {}
+    assert one["validation"] is None
+    assert "nobody knows" in (tmp_path / "run" / "report.html").read_text()
