@@ -20,7 +20,7 @@ class Config(flags.RunConfig):
     num_steps: int = 200
     batch_size: int = 32
     log_every: int = 50
-    save_every: int = 200
+    save_every: int = 100
     arms: tuple[str, ...] = terms.ARMS
     networks: tuple[Literal["tcn", "lstm", "attentive", "transformer"], ...] = (
         "tcn", "lstm",
