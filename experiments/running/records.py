@@ -67,7 +67,9 @@ def decode(
     origin, arguments = typing.get_origin(form), typing.get_args(form)
     if origin in (types.UnionType, typing.Union):
         (form,) = (a for a in arguments if a is not type(None))
-        return None if plain is None else decode(form, plain, arrays, name)
+        # The place of an array is null, too.
+        absent = plain is None and name not in arrays
+        return None if absent else decode(form, plain, arrays, name)
     record = origin or form
     if hasattr(record, "_fields"):
         if not isinstance(plain, Mapping) or set(plain) != set(record._fields):
