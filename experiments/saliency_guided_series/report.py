@@ -42,9 +42,10 @@ KNOWN = """
 Recovery is how well the magnitudes of a map agree with the true cells. AUP and AUR are
 means of precision and recall over shares of the map's mass from 0.1 to 0.9; their
 ceiling is 1, that of the published areas 0.8, so that those are 0.8 times these. AUP
-and AUPRC of a map that knows nothing are about the share of true cells, which stands
-beside them. 'right reasons' knows the true cells of every training series: what it
-reaches is a limit, not a competitor.
+and AUPRC of a map of noise are about the share of true cells, which stands beside them;
+of a map that lies on the first or last steps they are lower where the block moves,
+which seldom reaches the edges. 'right reasons' knows the true cells of every training
+series: what it reaches is a limit, not a competitor.
 """
 UNKNOWN = """
 The series are read from files, split as given and not normalised. Which of their cells

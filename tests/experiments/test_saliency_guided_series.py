@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.running import arms, flags, loop, results
+from experiments.running import arms, flags, loop, records, results
 from experiments.running.scored import scored
 from experiments.saliency_guided_series import measuring, report, settings, tables
 from experiments.saliency_guided_series.experiment import EXPERIMENT, Config, spread
@@ -216,3 +216,17 @@ def test_it_reads_series_of_unequal_length(tmp_path):
     assert one["recovery"] == {}
     assert one["validation"] is None
     assert "nobody knows" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_measurement_comes_back_with_its_cells_and_without():
+    for setting in (
+        settings.Setting("lstm", "middle", "ar"),
+        settings.Setting("lstm", train_file="Own_TRAIN.ts"),
+    ):
+        kept = measured(setting, 0.5)
+        back = records.decode(measuring.Measured, *records.encode(kept))
+        assert back.setting == setting
+        assert (back.shown.region is None) == (setting.train_file is not None)
+        assert (back.validation is None) == (setting.train_file is not None)
+        if kept.shown.region is not None:
+            np.testing.assert_array_equal(back.shown.region, kept.shown.region)
