@@ -112,7 +112,8 @@ def info_nce(
     chex.assert_equal(queries.shape[1], keys.shape[1])
     chex.assert_shape(positives, (len(queries),))
     _check_indices("positives", positives, len(keys))
-    own = jnp.asarray(positives)[:, None] == jnp.arange(len(keys))
+    positives = jnp.asarray(positives)
+    own = positives[:, None] == jnp.arange(len(keys), dtype=positives.dtype)
     admitted = jnp.ones_like(own)
     if negatives is not None:
         chex.assert_shape(negatives, own.shape)
@@ -125,7 +126,7 @@ def info_nce(
     similarities = jnp.einsum(
         "bd,nd->bn", queries, keys, precision=jax.lax.Precision.HIGHEST
     )
-    positive = _at(similarities, jnp.asarray(positives))
+    positive = _at(similarities, positives)
     # Relative to the positive, so that a small temperature costs no digits.
     gaps = similarities - positive[:, None]
     logits = gaps / jnp.asarray(temperature, gaps.dtype)
