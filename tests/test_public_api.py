@@ -288,6 +288,27 @@ API = {
         "target explain_in permuted",
     ),
     "guidance.attention_guided_published": ("", "variant layer heads", "heads"),
+    "guidance.distribution_consistency": (
+        "prior", "explain moments momentum", "moments momentum",
+    ),
+    "guidance.image_text_alignment": (
+        "encoder",
+        "explain feature_width layer temperature temperature_range pseudo "
+        "pseudo_temperature",
+        "layer temperature temperature_range pseudo pseudo_temperature",
+    ),
+    "guidance.map_prior": ("maps valid", "shape", "valid"),
+    "guidance.map_set_consistency": ("human_maps", "explain distance key", "key"),
+    "guidance.map_statistics": ("maps", "", ""),
+    "guidance.mean_embedding": ("", "vocabulary_size width", ""),
+    "guidance.pseudo_maps": ("cells texts", "temperature", ""),
+    "guidance.saliency_distribution": ("maps", "", ""),
+    "guidance.text_of": ("batch", "", ""),
+    "guidance.textual_explanation": (
+        "head",
+        "explain feature_width layer num_classes route", "layer num_classes route",
+    ),
+    "guidance.textual_prefix": ("params features maps logits", "", "logits"),
     "guidance.counted_loss": ("loss", "", ""),
     "guidance.counted_of": ("batch", "", ""),
     "guidance.evidence_of": ("batch name", "", ""),
@@ -667,6 +688,14 @@ DEFAULTS = {
         "target": "rationale", "explain_in": "train", "permuted": False,
     },
     "guidance.attention_guided_published": {"heads": None},
+    "guidance.distribution_consistency": {"moments": 0.1, "momentum": None},
+    "guidance.image_text_alignment": {
+        "layer": "features", "temperature": 0.07, "temperature_range": (0.01, 1.0),
+        "pseudo": None, "pseudo_temperature": 0.1,
+    },
+    "guidance.textual_explanation": {
+        "layer": "features", "num_classes": None, "route": "all",
+    },
     "guidance.saliency_guided": {
         "layer": None, "explain_in": "eval", "frozen_teacher": False,
     },

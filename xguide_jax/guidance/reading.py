@@ -151,6 +151,21 @@ def present(batch: Batch) -> Array:
     return jnp.ones(ops.batch_size(batch), bool)
 
 
+def without_map(batch: Batch) -> Array:
+    """Which examples have no annotated region: what is learned without one needs those.
+
+    Args:
+      batch: as `region_of` reads it, or with neither 'region' nor 'boxes', where nobody
+        annotated anything.
+
+    Returns:
+      bool [B], padding included.
+    """
+    if "region" in batch or {"boxes", "boxes_valid"} <= batch.keys():
+        return ~region_of(batch)[1]
+    return jnp.ones(ops.batch_size(batch), bool)
+
+
 def check_inside_share(inside_share: float) -> None:
     """Refuses a share that no cell can exceed.
 
