@@ -33,8 +33,7 @@ def terms_of(explain, *, feature_width, shape):
         "set": guidance.map_set_consistency(
             human,
             explain=explain,
-            distance=functools.partial(losses.sliced_wasserstein, num_projections=3),
-            key=jax.random.key(0),
+            distance=functools.partial(losses.maximum_mean_discrepancy, bandwidth=0.3),
         ),
     }
 
