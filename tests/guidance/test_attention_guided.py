@@ -122,7 +122,14 @@ def alone(uneven, network):
     return sequence_cases.step_of(ON_DEVICES, network, uneven)
 
 
-@pytest.mark.parametrize(("how", "count"), [("shard_map", 2), ("pmap", 8)])
+@pytest.mark.parametrize(
+    ("how", "count"),
+    [
+        ("shard_map", 2),
+        # The same law by another program; test_parallel keeps it by default.
+        pytest.param("pmap", 8, marks=pytest.mark.thorough),
+    ],
+)
 def test_devices_agree_about_uneven_annotations(how, count, network, uneven, alone):
     one, metrics = alone
     state, found = sequence_cases.step_of(

@@ -261,6 +261,10 @@ def four_steps(how, *, axis_name="devices"):
     return history
 
 
+# Thorough: a process of its own, which compiles six terms for one device and, twice,
+# for eight. The default run keeps what it rests on: which terms have a branch at all,
+# and one of them on two devices.
+@pytest.mark.thorough
 def test_devices_do_not_wait_for_each_other_in_a_branch():
     here = pathlib.Path(__file__).parent
     paths = [str(here), str(here.parents[1]), os.environ.get("PYTHONPATH", "")]

@@ -81,8 +81,18 @@ def test_so_do_those_of_localisation_and_right_reasons():
     chex.assert_trees_all_equal(evaluated(old), evaluated(new))
 
 
-@pytest.mark.parametrize("layer", [None, "features"])
-@pytest.mark.parametrize("name", ["gradia", "haics", "res_gaussian"])
+# Thorough: the other half of a sweep that compiles a double backward pass for each.
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("gradia", None),
+        pytest.param("gradia", "features", marks=pytest.mark.thorough),
+        ("haics", "features"),
+        pytest.param("haics", None, marks=pytest.mark.thorough),
+        ("res_gaussian", "features"),
+        pytest.param("res_gaussian", None, marks=pytest.mark.thorough),
+    ],
+)
 def test_robust_terms_take_any_map_at_any_place(name, layer):
     term = getattr(guidance, name)(explain=gradient_at(layer), **MORE.get(name, {}))
     testing.check_guidance_term(term)

@@ -296,7 +296,12 @@ def one_of(kind, how=None, count=1):
 
 @pytest.mark.parametrize(
     ("kind", "how", "count"),
-    [("tokens", "shard_map", 2), ("tokens", "pmap", 8), ("series", "pmap", 8)],
+    [
+        ("tokens", "shard_map", 2),
+        # The same law by programs for eight devices; test_parallel has some by default.
+        pytest.param("tokens", "pmap", 8, marks=pytest.mark.thorough),
+        pytest.param("series", "pmap", 8, marks=pytest.mark.thorough),
+    ],
 )
 def test_devices_agree(kind, how, count, x64):
     one, metrics = one_of(kind)
