@@ -66,14 +66,14 @@ SECOND = np.array([[[[0.5, 0.5], [0.0, 1.0]]]], np.float32)
 
 
 class ByHandTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_the_class_token_reads_the_last_layer(self):
         heads = np.concatenate([FIRST, SECOND], axis=1)
         run = self.variant(attributions.class_token_attention)
         np.testing.assert_allclose(run(heads), [[0.55, 0.45]], rtol=1e-6)
         np.testing.assert_allclose(run([FIRST, SECOND]), [[0.5, 0.5]], rtol=1e-6)
 
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_rollout_of_two_layers(self):
         # ½ A + ½ I: (0.8, 0.2; 0.1, 0.9) and then (0.75, 0.25; 0, 1). Row 0 of the
         # product: 0.75 (0.8, 0.2) + 0.25 (0.1, 0.9) = (0.625, 0.375).
@@ -83,7 +83,7 @@ class ByHandTest(chex.TestCase):
         # The layers do not commute: 0.8 (0.75, 0.25) + 0.2 (0, 1) = (0.6, 0.4).
         np.testing.assert_allclose(run([SECOND, FIRST]), [[0.6, 0.4]], rtol=1e-6)
 
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_attention_times_gradient_of_one_and_of_two_layers(self):
         slope = np.array([[[[2.0, -1], [3, 1]]]], np.float32)
 

@@ -41,7 +41,7 @@ TARGETS = np.array([0, 1, 0])
 
 
 class HandComputedTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_maps_of_two_by_two_features(self):
         expected = {
             # w = (mean(1, 0, 0, 3), mean(−2, 0, 0, −2)) = (1, −1); A_0 − A_1
@@ -245,7 +245,7 @@ class UpsamplingTest(chex.TestCase):
             actual = attributions.upsample_conserving(maps, shape)
             np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
 
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_two_cells_on_three_pixels_by_hand(self):
         # Centres at 1/6, 1/2 and 5/6 of the map are −1/6, 1/2 and 7/6 in cells, cut to
         # 0 and 1: the first cell has weights 1, ½, 0, which are shares ⅔, ⅓, 0.

@@ -36,13 +36,13 @@ error = functools.partial(measure, attributions.completeness_error)
 
 
 class CompletenessTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_gap_by_hand_is_positive_where_too_much_is_attributed(self):
         values = np.array([[8.0, 4.0], [-1.0, 0.5]], np.float32)
         # 8 + 4 − (10 − 1) = 3; −1 + 0.5 − (1 − 1) = −0.5
         np.testing.assert_allclose(self.variant(gap)(values), [3, -0.5])
 
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_error_by_hand_is_a_fraction_and_nan_without_a_change(self):
         for sign in (1, -1):
             # |9 ± 3 − 9| / 9
@@ -96,7 +96,7 @@ def target_of(baselines=1.0):
 
 
 class AttributionTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_target_and_error_by_hand(self):
         np.testing.assert_allclose(self.variant(target_of)(1.0 * jnp.ones(2)), [9, 0])
         values = np.array([[8.0, 4.0], [-1.0, 0.5]], np.float32)

@@ -48,7 +48,7 @@ class GradientsTest(chex.TestCase):
         product = attributions.gradient_x_input(*arguments, score_fn=score_fn)
         np.testing.assert_allclose(product, [[10, 10], [8, 0]])
 
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_softplus_network_agrees_with_its_closed_form(self):
         hidden = INPUTS @ PARAMS["first"] + PARAMS["bias"]
         p = jax.nn.softmax(network(PARAMS, INPUTS))

@@ -40,7 +40,7 @@ def forward_of(params):
 
 
 class SplitAtTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_head_at_the_features_gives_the_logits(self):
         @self.variant
         def both(inputs):

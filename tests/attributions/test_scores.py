@@ -26,7 +26,7 @@ TARGETS = np.array([2, 0])
 
 
 class ScoresTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_each_score_is_the_one_computed_by_hand(self):
         expected = {
             attributions.target_logit: [math.log(5), 0.0],
@@ -139,7 +139,7 @@ WITHOUT_SOFTMAX = (*SIGMOID, attributions.regression_output)
 
 
 class SigmoidScoresTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_each_multi_label_score_is_the_one_computed_by_hand(self):
         expected = {
             attributions.sigmoid_logit: [math.log(1 / 4), math.log(3)],
@@ -153,7 +153,7 @@ class SigmoidScoresTest(chex.TestCase):
             score = self.variant(score_fn)(ODDS, TARGETS)
             np.testing.assert_allclose(score, expected[score_fn], rtol=1e-5)
 
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_one_logit_explains_the_complement_for_the_target_0(self):
         expected = {
             attributions.sigmoid_logit: [-math.log(3), math.log(3)],

@@ -33,7 +33,7 @@ def explain(function=network, inputs=INPUTS, **settings):
 
 
 class TaylorTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_cubic_by_hand_at_both_ends(self):
         # f = x³ at x = 3, b = 1: (3 − 1) 3 x² = 54, (3 − 1) 3 b² = 6; it rose by 26.
         cubic = lambda x: jnp.concatenate([x**3, -(x**3)], axis=-1)

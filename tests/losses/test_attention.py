@@ -15,13 +15,13 @@ UNIFORM = jnp.full((1, 2, 5), 0.2)
 
 
 class VariantsTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_squared_distance_by_hand(self):
         # 2 (1/5 - 1/6)² + 2 (1/5 - 1/3)² + (1/5)² = 2/900 + 32/900 + 36/900 = 7/90.
         loss = self.variant(losses.attention_supervision)(UNIFORM, TARGET)
         np.testing.assert_allclose(loss, [7 / 90], rtol=1e-5)
 
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_divergence_by_hand(self):
         # 2 (1/6 ln 5/6) + 2 (1/3 ln 5/3).
         loss = self.variant(losses.attention_divergence)(UNIFORM, TARGET)

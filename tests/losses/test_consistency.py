@@ -29,7 +29,7 @@ class KlConsistencyTest(chex.TestCase):
         expected = 0.8 * np.log(1.6) + 0.2 * np.log(0.4)
         np.testing.assert_allclose(swapped, [expected], rtol=1e-6)
 
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     @parameterized.product(shift=[0.0, 5.0, -1e3], num_classes=[2, 10])
     def test_zero_for_logits_equal_up_to_a_shift(self, shift, num_classes):
         logits = jax.random.normal(jax.random.key(0), (4, num_classes))
@@ -135,7 +135,7 @@ def test_saturated_predictions_have_finite_gradients():
 
 
 class BernoulliConsistencyTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_is_the_sum_over_the_classes_computed_by_hand(self):
         # p = (1/2, 1/5), q = (4/5, 1/2): KL = ln(5/4) for the first, as with
         # two classes, and 1/5 ln(2/5) + 4/5 ln(8/5) for the second.
@@ -200,7 +200,7 @@ class BernoulliConsistencyTest(chex.TestCase):
 
 
 class SquaredConsistencyTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_is_the_sum_of_squares_computed_by_hand(self):
         outputs, masked = jnp.array([[1.0, -2.0]]), jnp.array([[4.0, 2.0]])
         loss = self.variant(losses.squared_consistency)(outputs, masked)

@@ -72,7 +72,7 @@ def cosines_by_hand(features, mask):
 
 
 class WorkedExampleTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_values_are_those_worked_out_by_hand(self):
         def all_of_them(objects, backgrounds, images):
             vectors = (objects, backgrounds, images)

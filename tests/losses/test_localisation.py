@@ -31,7 +31,7 @@ value_and_gradient = {
 
 
 class WorkedExampleTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_values_are_those_worked_out_by_hand(self):
         def all_of_them(attributions, region):
             maps = ops.normalise_by_max(attributions)

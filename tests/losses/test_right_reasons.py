@@ -9,7 +9,7 @@ from xguide_jax import losses
 
 
 class RightForRightReasonsTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_sums_the_squares_of_marked_attributions(self):
         attributions = jnp.array([[1.0, -2.0, 3.0], [4.0, 5.0, 6.0]])
         irrelevant = jnp.array([[1.0, 1.0, 0.0], [0.0, 0.0, 0.5]])
@@ -21,7 +21,7 @@ class RightForRightReasonsTest(chex.TestCase):
 
 
 class OutsideEnergyTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_sums_the_squares_outside_relative_to_the_largest_magnitude(self):
         attributions = jnp.array([[[2.0, -1.0], [1.0, 1.0]], [[-4.0, 0.0], [2.0, 1.0]]])
         region = jnp.array([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [1.0, 0.5]]])

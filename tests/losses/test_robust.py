@@ -29,7 +29,7 @@ def value_and_gradient(maps, annotations):
 
 
 class RobustExplanationTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_the_mean_error_beyond_the_slack(self):
         loss = self.variant(
             functools.partial(losses.robust_explanation, threshold=0.2001, slack=0.1)
@@ -109,7 +109,7 @@ def test_the_error_of_a_cell_lies_between_zero_and_two():
 
 
 class ImputationTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_is_the_mean_distance_over_all_cells(self):
         maps = jnp.array([[[0.9, 0.2], [0.6, 0.4]]])
         imputed = jnp.array([[[1.0, 0.0], [1.0, 0.0]]])

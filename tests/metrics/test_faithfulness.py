@@ -262,7 +262,7 @@ class CurvesTest(chex.TestCase):
 
 
 class AreaTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_by_hand(self):
         values = np.array([[1.0, 1.0, 0.0], [0.0, 0.5, 1.0]], np.float32)
         area = functools.partial(metrics.area_under_curve, fractions=(0.0, 0.3, 0.5))

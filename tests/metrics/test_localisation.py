@@ -35,7 +35,7 @@ def annotation_metrics(maps, annotations):
 
 
 class WorkedExampleTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_values_are_those_worked_out_by_hand(self):
         found = self.variant(region_metrics)(ATTRIBUTIONS, REGION)
         # (2 + 1) / (2 + 1 + 1); the peak of 2 lies inside; of the positive part

@@ -163,7 +163,7 @@ class LawsTest(chex.TestCase):
             atol=1e-5,
         )
 
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_logits_of_the_average_head_are_linear_in_the_mean_feature(self):
         module, inputs = tiny(), normal(0, 2, 8, 8, 3)
         variables = initialise(module, inputs)

@@ -38,7 +38,7 @@ def test_three_normalisations_by_hand():
 
 
 class VariantsTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     @parameterized.named_parameters(*NORMALISERS.items())
     def test_range_scale_and_independence_of_examples(self, normalise):
         normalise_fn, maps = self.variant(normalise), random_maps()
@@ -70,7 +70,7 @@ class VariantsTest(chex.TestCase):
         gradient = self.variant(jax.grad(distance_to_one))(maps)
         np.testing.assert_array_equal(gradient, np.zeros_like(maps))
 
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_only_min_max_ignores_a_shift(self):
         maps = jnp.round(8 * random_maps())
         for normalise in NORMALISERS.values():

@@ -33,14 +33,14 @@ def pmap(function):
 
 
 class VariantsTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_division_by_hand(self):
         quotient = self.variant(ops.safe_divide)(
             jnp.array([6.0, 1.0, 0.0, -3.0]), jnp.array([-2.0, 0.0, 0.0, 4.0])
         )
         np.testing.assert_array_equal(quotient, [-3.0, 0.0, 0.0, -0.75])
 
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_norm_by_hand(self):
         # 3² + 4² = 5², 1 + 4 + 4 = 3²
         vectors = jnp.array([[3.0, 0.0, -4.0], [0.0, 0.0, 0.0], [1.0, -2.0, 2.0]])
@@ -49,7 +49,7 @@ class VariantsTest(chex.TestCase):
         norm_fn = self.variant(functools.partial(ops.safe_norm, axis=(0, 1)))
         np.testing.assert_allclose(norm_fn(vectors), 34**0.5, rtol=1e-6)
 
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_weighted_mean_by_hand(self):
         # (1·0 + 2·4 + 0.5·9 + 1·36 + 3·49) / (1 + 2 + 0.5 + 1 + 3) = 195.5 / 7.5
         mean = self.variant(ops.weighted_mean)(*batch())

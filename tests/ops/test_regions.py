@@ -39,7 +39,7 @@ def rasterise_by_hand(boxes, valid):
 
 
 class WorkedExampleTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True, without_jit=True)
     def test_boxes_become_masks_cells_and_features(self):
         def all_of_them(boxes, valid, features):
             mask = ops.rasterise_boxes(boxes, valid, shape=SHAPE)
