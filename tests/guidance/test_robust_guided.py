@@ -246,6 +246,10 @@ def stepped(terms, *, axis_name):
     ]
 
 
+# Thorough: four terms in one program, compiled for 1, 2 and 8 devices. The default run
+# has each of them on two devices (`testing.check_guidance_term`), and a threshold of
+# the whole batch on eight (test_parallel).
+@pytest.mark.thorough
 def test_devices_agree_about_four_terms_with_a_tenth_annotated(x64):
     """Five of eight devices see no annotation."""
     terms = {
