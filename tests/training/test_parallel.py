@@ -107,7 +107,14 @@ def assert_no_device_disagrees(state):
             np.testing.assert_array_equal(other, first)
 
 
-@pytest.mark.parametrize(("how", "count"), [("pmap", 2), ("shard_map", 2)])
+@pytest.mark.parametrize(
+    ("how", "count"),
+    [
+        ("pmap", 2),
+        # Five terms in one more program; both ways have eight devices below.
+        pytest.param("shard_map", 2, marks=pytest.mark.thorough),
+    ],
+)
 def test_two_devices_are_one_in_float64(how, count, x64):
     history, _ = run(lift(how, count), num_steps=2)
     expected = on_one_device("float64", num_steps=2)
@@ -178,7 +185,11 @@ def test_an_optimiser_that_asks_for_the_loss_gets_that_of_all_devices(
     assert_no_device_disagrees(stepped)
 
 
-@pytest.mark.parametrize("how", ["pmap", "shard_map"])
+@pytest.mark.parametrize(
+    # `data_parallel` pads alike for both ways, of which each is a large program.
+    "how",
+    ["pmap", pytest.param("shard_map", marks=pytest.mark.thorough)],
+)
 def test_eight_devices_with_padding_are_one_without_in_float32(how):
     """13 examples on 8 devices are 16, three of them padding; on one there is none."""
     arguments = {"num_steps": 1, "batch_size": 13, "batch_norm": False}
@@ -187,6 +198,8 @@ def test_eight_devices_with_padding_are_one_without_in_float32(how):
     assert_same_run(history, expected, tolerance=1e-5)
 
 
+# Thorough: three large programs for what float64 says above, to fewer digits.
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [2, 8])
 def test_devices_that_divide_the_batch_are_one_with_batch_norm_in_float32(count):
     history, _ = run(lift("shard_map", count), num_steps=1)
