@@ -298,6 +298,7 @@ def test_an_arm_is_compared_with_random_boxes_of_its_own_term():
     assert columns.control_of({"l1_cam": results["l1_cam"]}, "l1_cam") is None
 
 
+@pytest.mark.thorough  # two networks are trained, explained three ways and drawn
 def test_runs_reports_and_goes_on(tmp_path, capsys, monkeypatch):
     few = data.take(data.digits(), np.arange(0, 5000, 10))
     monkeypatch.setattr(sources, "load", lambda name, folder: few)

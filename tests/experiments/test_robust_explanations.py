@@ -80,6 +80,7 @@ def test_every_batch_holds_its_share_of_annotated_images(train):
     assert len(seen) == 8  # each of them every second step
 
 
+@pytest.mark.thorough  # two networks are trained, explained and drawn
 def test_runs_and_reports(tmp_path, monkeypatch):
     few = data.take(data.digits(), np.arange(0, 5000, 10))
     monkeypatch.setattr(sources, "load", lambda name, folder: few)
