@@ -202,6 +202,7 @@ def test_the_packaged_network_is_explained_on_photographs(monkeypatch):
     assert np.isnan(one.energy).all()
 
 
+@pytest.mark.thorough  # two methods are compiled at every layer, with each baseline
 def test_a_tiny_run_writes_its_report(tmp_path, monkeypatch):
     """Two methods, since each of them is compiled at each of the layers."""
     kept = ("gradient x input", "integrated gradients, 2")
