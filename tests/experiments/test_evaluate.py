@@ -181,6 +181,7 @@ def test_the_command_says_in_a_line_what_is_wrong(folder, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("evaluate: error: --maps, --predictions")
 
 
+@pytest.mark.thorough  # compiles six explainers and removes by each
 def test_left_to_itself_it_compares_six_explainers(tmp_path, monkeypatch):
     monkeypatch.setattr(experiment.network, "NUM_STEPS", 2)
     config = experiment.Config(
