@@ -366,6 +366,7 @@ API = {
     "evaluation.completeness_of": ("gap change", "", ""),
     "evaluation.energy_in_region": ("maps region", "", ""),
     "evaluation.iou_at_held_out_threshold": ("maps region", "held_out thresholds", ""),
+    "evaluation.macro_f1": ("predicted labels", "num_classes", ""),
     "evaluation.make_explain": ("apply_fn explain_fns", "batch_size", ""),
     "evaluation.map_rows": ("batch_fn rows", "batch_size", ""),
     "evaluation.measure_removal": (

@@ -83,3 +83,31 @@ def test_errors():
         amplification([0, 1], [0, -1], [0, 1])
     with pytest.raises(ValueError, match=r"`predicted` must lie in \[-1, 2\)"):
         amplification([0, 2], [0, 1], [0, 1])
+
+
+def test_macro_f1_by_hand():
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    predicted = np.array([0, 0, 1, 1, -1, 0])
+    # 2 TP / (2 TP + FP + FN): class 0 has 2 hits of 3 said and 3 true, class 1 one of
+    # two and two, class 2 none.
+    f1 = [4 / 6, 2 / 4, 0.0]
+    found = evaluation.macro_f1(predicted, labels, num_classes=3)
+    assert found == pytest.approx(np.mean(f1))
+    # A class that nobody knows is left out, and a constant answer is no good one.
+    assert evaluation.macro_f1(predicted, labels, num_classes=4) == found
+    assert evaluation.macro_f1([0, 0], [0, 1], num_classes=2) == pytest.approx(1 / 3)
+    assert np.isnan(evaluation.macro_f1([], [], num_classes=2))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (([0], [0, 1], 2), "must both be"),
+        (([0], [2], 2), "`labels` must lie in 0 .. 1"),
+        (([0], [0], 0), "`num_classes` .=0."),
+    ],
+)
+def test_macro_f1_refuses_what_does_not_fit(given, message):
+    predicted, labels, num_classes = given
+    with pytest.raises(ValueError, match=message):
+        evaluation.macro_f1(predicted, labels, num_classes=num_classes)

@@ -32,6 +32,7 @@ from xguide_jax.evaluation.groups import (
     GroupAccuracy,
     accuracy_by_group,
     bias_amplification,
+    macro_f1,
     top_class,
 )
 from xguide_jax.evaluation.localisation import (
@@ -79,6 +80,7 @@ __all__ = (
     "evaluate",
     "gap_with_interval",
     "iou_at_held_out_threshold",
+    "macro_f1",
     "make_explain",
     "map_rows",
     "measure_erasure",

@@ -60,6 +60,45 @@ def top_class(logits: Array | np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values).any(axis=-1), NO_CLASS, values.argmax(axis=-1))
 
 
+def macro_f1(
+    predicted: Array | np.ndarray, labels: Array | np.ndarray, *, num_classes: int
+) -> float:
+    """The mean over the classes of 2 TP / (2 TP + FP + FN), rare classes alike.
+
+    Args:
+      predicted: int [N], −1 for no class, as `top_class` has it: a miss of the label.
+      labels: int [N], in [0, num_classes).
+      num_classes: C, at least 1.
+
+    Returns:
+      In [0, 1]. A class that neither occurs nor is predicted is left out; NaN if none
+      is left.
+
+    Raises:
+      ValueError: if the two differ in shape, are not [N], a label is out of range or
+        `num_classes` is less than 1.
+    """
+    said, true = np.asarray(predicted), np.asarray(labels)
+    if said.shape != true.shape or said.ndim != 1:
+        raise ValueError(
+            f"`predicted` {said.shape} and `labels` {true.shape} must both be [N]."
+        )
+    if num_classes < 1:
+        raise ValueError(f"`num_classes` (={num_classes}) must be at least 1.")
+    if len(true) and not 0 <= true.min() <= true.max() < num_classes:
+        raise ValueError(
+            f"`labels` must lie in 0 .. {num_classes - 1}, not {true.min()} .. "
+            f"{true.max()}."
+        )
+    scores = []
+    for number in range(num_classes):
+        found = np.sum((said == number) & (true == number))
+        wanted = np.sum(said == number) + np.sum(true == number)
+        if wanted:
+            scores.append(2 * found / wanted)
+    return float(np.mean(scores)) if scores else float("nan")
+
+
 def accuracy_by_group(
     correct: Array | np.ndarray, groups: Array | np.ndarray, *, num_groups: int
 ) -> GroupAccuracy:
