@@ -11,6 +11,7 @@ This package needs matplotlib and jinja2, of `xguide_jax[experiments]`.
 
 from xguide_jax import deprecating
 from xguide_jax.reporting.curve_figures import curves, training_curves
+from xguide_jax.reporting.described_images import described_images
 from xguide_jax.reporting.findings import finding
 from xguide_jax.reporting.map_figures import overlay, saliency_grid
 from xguide_jax.reporting.report import write_report
@@ -34,6 +35,7 @@ __all__ = (
     "Table",
     "TokenMarks",
     "curves",
+    "described_images",
     "finding",
     "format_table",
     "format_value",

@@ -51,7 +51,7 @@ def saliency_grid(
         outside (0, 1].
     """
     maps = {arm: np.asarray(values, float) for arm, values in maps.items()}
-    _check_grid(images, maps, labels)
+    check_grid(images, maps, labels)
     limit, saturated = map_parts.shared_limit(maps.values(), quantile)
     rows, columns = len(images), 1 + len(maps)
     small = functools.partial(lettering.folded, inches=1.0, size=style.SMALL, lines=3)
@@ -73,8 +73,8 @@ def saliency_grid(
         size[1] += 0.3 + 0.17 * _more_lines([title])
     figure = Figure(figsize=(size[0], size[1]), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
-    for row, picture in enumerate(_displayable(images)):
-        _draw_picture(axes[row, 0], picture)
+    for row, picture in enumerate(displayable(images)):
+        draw_picture(axes[row, 0], picture)
         axes[row, 0].set_ylabel(labels[row], fontsize=style.SMALL)
         if regions is not None:
             for axis in axes[row]:
@@ -117,21 +117,21 @@ def overlay(
       ValueError: if shapes do not match or `limit` is not positive.
     """
     values = np.asarray(attributions, float)
-    _check_grid(image[None], {"attributions": values[None]}, [""])
+    check_grid(image[None], {"attributions": values[None]}, [""])
     if limit is not None and not limit > 0:
         raise ValueError(f"`limit` (={limit}) must be positive.")
     largest, _ = map_parts.shared_limit([values], 1.0)
     limit = largest if limit is None else limit
     figure = Figure(figsize=(3.6, 3.0), layout="constrained")
     axis = figure.subplots()
-    grey = 0.75 + 0.25 * _displayable(image[None])[0].mean(axis=-1, keepdims=True)
+    grey = 0.75 + 0.25 * displayable(image[None])[0].mean(axis=-1, keepdims=True)
     note = map_parts.note(values)
     if note:
         axis.set_xlabel(note, fontsize=style.SMALL)
-        _draw_picture(axis, grey)
+        draw_picture(axis, grey)
     else:
         in_scale = Normalize(-limit, limit)(np.ma.masked_invalid(values))
-        _draw_picture(axis, grey * map_parts.COLOURS(in_scale)[..., :3])
+        draw_picture(axis, grey * map_parts.COLOURS(in_scale)[..., :3])
     if region is not None:
         map_parts.draw_outline(axis, region)
     if title:
@@ -141,9 +141,19 @@ def overlay(
     return style.literal(figure)
 
 
-def _check_grid(
+def check_grid(
     images: np.ndarray, maps: Mapping[str, np.ndarray], labels: Sequence[str]
 ) -> None:
+    """Refuses maps and labels that do not belong to the images.
+
+    Args:
+      images: [N, H, W, channels].
+      maps: {arm: [N, H, W]}.
+      labels: N texts.
+
+    Raises:
+      ValueError: naming the shapes.
+    """
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(f"images of shape {images.shape[1:]} are not [H, W, 1 or 3].")
     if not maps:
@@ -163,14 +173,27 @@ def _more_lines(texts: Iterable[str]) -> int:
     return max(map(lettering.num_lines, texts)) - 1
 
 
-def _displayable(images: np.ndarray) -> np.ndarray:
-    """Images as [N, H, W, channels] in [0, 1], one range for all."""
+def displayable(images: np.ndarray) -> np.ndarray:
+    """Images in [0, 1], one range for all.
+
+    Args:
+      images: of any range.
+
+    Returns:
+      [N, H, W, channels].
+    """
     images = np.nan_to_num(np.asarray(images, float), posinf=0.0, neginf=0.0)
     low, high = images.min(), images.max()
     return (images - low) / (high - low) if high > low else np.zeros_like(images)
 
 
-def _draw_picture(axis: Axes, picture: np.ndarray) -> None:
+def draw_picture(axis: Axes, picture: np.ndarray) -> None:
+    """An image, grey or in colours.
+
+    Args:
+      axis: drawn on.
+      picture: [H, W, channels] in [0, 1].
+    """
     shown = picture[..., 0] if picture.shape[-1] == 1 else picture
     axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     map_parts.frame(axis)
