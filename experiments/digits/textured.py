@@ -60,7 +60,7 @@ def make_parts(source: data.Dataset, *, rho: float, seed: int, size: int = 48) -
         data.textured_digits(test, rho=CORRELATION, half="test", seed=2 * seed),
         data.textured_digits(test, rho=0.5, half="test", seed=2 * seed),
     )
-    return Parts(*(_resized(part, size) for part in parts))
+    return Parts(*(resized(part, size) for part in parts))
 
 
 def blanked(dataset: data.Dataset) -> data.Dataset:
@@ -149,8 +149,16 @@ def random_boxes(dataset: data.Dataset, *, seed: int) -> np.ndarray:
     return _filled(np.concatenate([corners, corners + size], axis=1), shape)
 
 
-def _resized(dataset: data.Dataset, size: int) -> data.Dataset:
-    """Images and annotations of another size; a cell is in a mask if any pixel was."""
+def resized(dataset: data.Dataset, size: int) -> data.Dataset:
+    """Images and their maps of another size; a cell is in a mask if any pixel was.
+
+    Args:
+      dataset: square images, whose annotations are maps and boxes alone.
+      size: pixels a side.
+
+    Returns:
+      The same examples.
+    """
     if dataset.inputs.shape[1:3] == (size, size):
         return dataset
     rows = range(len(dataset.labels))

@@ -45,6 +45,34 @@ def batches_of(
     return batch_at
 
 
+def described_batches(dataset: data.Dataset, *, batch_size: int, seed: int) -> BatchAt:
+    """Batches of described images, of each image one of its texts at random.
+
+    Args:
+      dataset: the training part, with 'texts' as `data.encode_described` makes them.
+      batch_size: examples a step, over all processes.
+      seed: of this repetition.
+
+    Returns:
+      step -> batch.
+
+    Raises:
+      RefusedError: if there are fewer examples than a batch has.
+    """
+    _check_size(dataset, batch_size)
+    draw = _drawing(seed)
+
+    def batch_at(step: int) -> Mapping[str, Any]:
+        indices = draw(len(dataset.labels), batch_size=batch_size, step=step)
+        batch = data.make_batch(dataset, indices, seed=seed, step=step)
+        chosen = data.choose_texts(batch, indices, seed=seed, step=step)
+        # The others are not sent to the devices.
+        every = ("texts", "texts_mask", "texts_valid")
+        return {name: value for name, value in chosen.items() if name not in every}
+
+    return batch_at
+
+
 def batches_by_length(
     dataset: data.Dataset,
     *,

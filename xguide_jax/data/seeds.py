@@ -29,6 +29,7 @@ class Stream(enum.IntEnum):
     PLANTED_CELLS = 14
     DESCRIBED = 15
     TEXTS = 16
+    CONTROL = 17
 
 
 # Two streams are older than this list. Their mark stands behind the seed, so that runs
