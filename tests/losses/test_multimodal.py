@@ -216,6 +216,13 @@ def test_a_small_temperature_ends_at_the_worst_negative():
     np.testing.assert_allclose(1e-5 * found, worst, atol=2e-5)
 
 
+def test_a_small_temperature_costs_no_digits():
+    """Cosines of 0.6 over 1e-5 are 60000, where float32 has steps of 0.004."""
+    keys = jnp.array([[3.0, 4.0], [3.0, -4.0]])
+    found = info_nce(jnp.array([[1.0, 0.0]]), keys, jnp.array([0]), temperature=1e-5)
+    np.testing.assert_allclose(found, [np.log(2)], rtol=1e-5)
+
+
 def test_a_positive_out_of_range_is_refused_or_nan():
     run = functools.partial(losses.info_nce, temperature=0.2)
     for index in (3, -1):
