@@ -180,6 +180,21 @@ def test_a_step_along_the_map_makes_the_text_likelier():
     assert told(moved) < before - 1e-4
 
 
+def test_rows_without_a_text_are_read_as_empty():
+    """A model of texts sees no id behind the mask, nor any of a row that has none."""
+    batch = {
+        "text": jnp.array([[1, 3, 2, 9], [1, 999, -5, 2], [1, 7, 7, 7]]),
+        "text_mask": jnp.array([[1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]], bool),
+        "text_valid": jnp.array([1, 0, 1]),
+    }
+    tokens, mask, valid = guidance.text_of(batch)
+    np.testing.assert_array_equal(tokens, [[1, 3, 2, 0], [0] * 4, [0] * 4])
+    np.testing.assert_array_equal(mask, [[1, 1, 1, 0], [0] * 4, [0] * 4])
+    np.testing.assert_array_equal(valid, [True, False, False])
+    del batch["text_valid"]
+    np.testing.assert_array_equal(guidance.text_of(batch)[2], [True, True, False])
+
+
 def test_rows_without_a_text_add_exactly_nothing():
     """Whatever ids they hold, and whatever the network makes of their images."""
     term = term_of()
