@@ -139,7 +139,12 @@ def run_experiment(experiment: Experiment[C, T], config: C) -> None:
             trials = experiment.trials(config)
         elif run.is_writer:
             print(f"{run.path} is finished; its report is rendered again.")
-        for arm, seed in missing:
+        for number, (arm, seed) in enumerate(missing):
+            if number and seed != missing[number - 1][1]:
+                # Every arm and seed compiles programs of its own, and Linux grants a
+                # process so many pieces of memory for them: a grid of hundreds of
+                # networks would end in "Cannot allocate memory".
+                jax.clear_caches()
             trial = trials(arm, seed)
             state, rate = fitting.train_arm(
                 run, arm, trial.terms, trial.problem, seed=seed
