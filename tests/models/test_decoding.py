@@ -107,8 +107,13 @@ def test_greedy_by_hand():
 
 @pytest.mark.parametrize(
     ("length_penalty", "text", "probability"),
-    # log 0.4 = -0.92 is above log 0.297 = -1.21; but -0.92 / 2 below -1.21 / 3.
-    [(0.0, [1, 4, 2, 0, 0, 0], 0.4), (1.0, [1, 3, 5, 2, 0, 0], 0.297)],
+    # log 0.4 = -0.92 is above log 0.297 = -1.21; but -0.92 / 2 below -1.21 / 3. Up to
+    # an exponent of 0.69 the shorter one wins; with one token less counted up to 0.41.
+    [
+        (0.0, [1, 4, 2, 0, 0, 0], 0.4),
+        (0.55, [1, 4, 2, 0, 0, 0], 0.4),
+        (1.0, [1, 3, 5, 2, 0, 0], 0.297),
+    ],
 )
 def test_a_beam_by_hand(length_penalty, text, probability):
     head, params, prefix = chain(CHAIN)
