@@ -73,9 +73,11 @@ def test_maps_do_not_depend_on_the_batch_size(batch_size):
     data = drawn(7)
     together = evaluation.make_explain(network, FNS, batch_size=7)(*data, key=KEY)
     explain = evaluation.make_explain(network, FNS, batch_size=batch_size)
-    chex.assert_trees_all_close(explain(*data, key=KEY), together, rtol=1e-5)
+    # Values reach 6, and those that nearly cancel have the rounding of the large ones.
+    close = functools.partial(chex.assert_trees_all_close, rtol=1e-5, atol=1e-6)
+    close(explain(*data, key=KEY), together)
     keys = jax.vmap(functools.partial(jax.random.fold_in, KEY))(jnp.arange(7))
-    chex.assert_trees_all_close(explain(*data, key=keys), together, rtol=1e-5)
+    close(explain(*data, key=keys), together)
 
 
 def test_an_example_keeps_its_noise_whoever_stands_behind_it():
