@@ -21,12 +21,12 @@ import numpy as np
 
 from experiments.attention_supervision import measuring, report, terms
 from experiments.running import arms, flags, loop
-from experiments.texts import networks, sources
+from experiments.texts import networks, options, sources
 from xguide_jax import data
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(sources.TextConfig):
+class Config(options.TextConfig):
     """Flags of attention supervision."""
 
     num_steps: int = 2000
@@ -47,7 +47,7 @@ def check(config: Config) -> None:
     Raises:
       ValueError: for a number out of range.
     """
-    sources.check(config)
+    options.check(config)
     flags.check_at_least(config, num_points=1)
 
 

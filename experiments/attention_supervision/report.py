@@ -9,7 +9,7 @@ from experiments.attention_supervision import tables, terms
 from experiments.attention_supervision.measuring import Measured
 from experiments.attention_supervision.tables import Found
 from experiments.running import report, results
-from experiments.texts import columns, showing, sources
+from experiments.texts import columns, options, showing
 from xguide_jax import reporting
 
 LOGGED = {
@@ -68,7 +68,7 @@ def make_report(found: Found, *, dataset: str) -> report.Report:
     best: dict[str, Literal["max", "min"]] = dict.fromkeys(tests, "max")
     return report.Report(
         title="Attention supervised by human rationales",
-        summary=SUMMARY.format(seeds=seeds, marked=sources.MARKED[dataset]),
+        summary=SUMMARY.format(seeds=seeds, marked=options.MARKED[dataset]),
         findings=_findings(found, tests[-1], marked[-1:]),
         tables={f"{caption} ({seeds})": rows for caption, rows in made.items()},
         figures=_figures(found, tests[-1], marked[-1:]),

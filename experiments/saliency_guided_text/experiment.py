@@ -14,11 +14,11 @@ import dataclasses
 
 from experiments.running import arms, flags, loop
 from experiments.saliency_guided_text import measuring, report, terms
-from experiments.texts import networks, sources
+from experiments.texts import networks, options, sources
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(sources.TextConfig):
+class Config(options.TextConfig):
     """Flags of saliency-guided training on tokens."""
 
     num_steps: int = 2000
@@ -43,7 +43,7 @@ def check(config: Config) -> None:
     Raises:
       ValueError: for a number out of range.
     """
-    sources.check(config)
+    options.check(config)
     flags.check_fractions(config, "mask_fraction")
     flags.check_at_least(config, num_points=1, num_draws=1)
 

@@ -7,7 +7,7 @@ import numpy as np
 from experiments.running import report, results
 from experiments.saliency_guided_text import tables, terms
 from experiments.saliency_guided_text.tables import Found
-from experiments.texts import columns, showing, sources
+from experiments.texts import columns, options, showing
 from xguide_jax import reporting
 
 JUDGE = "integrated_gradients"
@@ -66,7 +66,7 @@ def make_report(found: Found, *, dataset: str) -> report.Report:
     best: dict[str, Literal["max", "min"]] = dict.fromkeys(tests, "max")
     return report.Report(
         title="Saliency-guided training on tokens",
-        summary=SUMMARY.format(seeds=seeds, marked=sources.MARKED[dataset]),
+        summary=SUMMARY.format(seeds=seeds, marked=options.MARKED[dataset]),
         findings=_findings(found, tests[0]),
         tables={f"{caption} ({seeds})": rows for caption, rows in made.items()},
         figures=_figures(found, tests[0]),

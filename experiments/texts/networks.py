@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.running import feeding, fitting
-from experiments.texts import sources
+from experiments.texts import options, sources
 from xguide_jax import data, evaluation, models
 from xguide_jax.models.pooling import Pooling
 from xguide_jax.types import ApplyFn, Array, PyTree
@@ -49,7 +49,7 @@ class Network(NamedTuple):
 
 
 def make_network(
-    config: sources.TextConfig,
+    config: options.TextConfig,
     parts: sources.Parts,
     *,
     pooling: Pooling,
@@ -91,7 +91,7 @@ def make_network(
 
 
 def make_problem(
-    config: sources.TextConfig,
+    config: options.TextConfig,
     train: data.Dataset,
     network: Network,
     *,
@@ -116,7 +116,7 @@ def make_problem(
     batches = feeding.batches_of(train, batch_size=config.batch_size, seed=seed)
     # A transformer that starts at the full rate may stay where it began.
     rate = optax.warmup_constant_schedule(
-        0.0, sources.learning_rate(config), max(config.num_steps // 20, 1)
+        0.0, options.learning_rate(config), max(config.num_steps // 20, 1)
     )
     return fitting.Problem(
         apply_fn,
@@ -128,7 +128,7 @@ def make_problem(
 
 
 def with_states(
-    config: sources.TextConfig, train: data.Dataset, network: Network
+    config: options.TextConfig, train: data.Dataset, network: Network
 ) -> data.Dataset:
     """Texts with the states below the trained layers, where those below are held.
 

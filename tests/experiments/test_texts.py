@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 
 from experiments.running import flags
-from experiments.texts import explaining, judging, networks, showing, sources
+from experiments.texts import (
+    corpora,
+    explaining,
+    judging,
+    networks,
+    options,
+    showing,
+    sources,
+)
 from xguide_jax import data, models
 
-CONFIG = sources.TextConfig(num_train=64, num_evaluated=8, batch_size=8)
+CONFIG = options.TextConfig(num_train=64, num_evaluated=8, batch_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +181,7 @@ def test_shown_words_have_the_sum_of_their_tokens(parts):
 def test_flags_that_cannot_be_met_are_refused(change, message, monkeypatch):
     monkeypatch.delenv("XGUIDE_DATA", raising=False)
     with pytest.raises(ValueError, match=message):
-        sources.check(dataclasses.replace(CONFIG, **change))
+        options.check(dataclasses.replace(CONFIG, **change))
 
 
 @pytest.mark.skipif("XGUIDE_DATA" not in os.environ, reason="needs XGUIDE_DATA")
@@ -187,7 +195,7 @@ def test_more_tests_beside_esnli_are_read_from_files(tmp_path):
         CONFIG, dataset="esnli", hard=tmp_path / "hard.jsonl",
         hans=tmp_path / "hans.jsonl",
     )  # fmt: skip
-    sources.check(config)
+    options.check(config)
     parts = sources.make_parts(config, 0)
     assert list(parts.tests) == ["in distribution", "SNLI-hard"]
     assert parts.tests["SNLI-hard"].class_names == parts.train.class_names
@@ -204,14 +212,14 @@ def test_more_tests_beside_esnli_are_read_from_files(tmp_path):
 def test_claims_of_fever_share_no_article_and_training_knows_the_evidence():
     folder = pathlib.Path(os.environ["XGUIDE_DATA"])
     config = dataclasses.replace(CONFIG, dataset="fever", data_dir=folder)
-    made = sources._fever(config, 0)
+    made = corpora._fever(config, 0)
     parts = [made.train, made.validation, *made.tests.values()]
     articles = [{e.attributes["document"] for e in p.examples} for p in parts]
     for number, one in enumerate(articles):
         assert one
         assert not one & set().union(*articles[:number])
     kept = lambda p: np.mean([e.attributes["evidence_kept"] == "all" for e in p])
-    whole = sources._fever(dataclasses.replace(config, num_train=10_000), 0)
+    whole = corpora._fever(dataclasses.replace(config, num_train=10_000), 0)
     assert kept(whole.train.examples) > kept(parts[2].examples) + 0.05
     dataset = sources.make_parts(config, 0).train
     assert dataset.annotations["rationale_valid"].mean() > 0.3
@@ -221,7 +229,7 @@ def test_claims_of_fever_share_no_article_and_training_knows_the_evidence():
 def test_pairs_of_esnli_with_one_premise_are_in_one_part():
     folder = pathlib.Path(os.environ["XGUIDE_DATA"])
     config = dataclasses.replace(CONFIG, dataset="esnli", data_dir=folder)
-    made = sources._esnli(dataclasses.replace(config, num_train=10_000), 0)
+    made = corpora._esnli(dataclasses.replace(config, num_train=10_000), 0)
     train, held = (
         {e.text for e in part.examples} for part in (made.train, made.validation)
     )
@@ -233,9 +241,9 @@ def test_pairs_of_esnli_with_one_premise_are_in_one_part():
 @pytest.mark.parametrize(("model", "rate"), [("small", 2e-3), ("minilm", 1e-4)])
 def test_the_rate_is_that_of_the_model_unless_it_is_given(model, rate):
     config = dataclasses.replace(CONFIG, model=model)
-    assert sources.learning_rate(config) == rate
+    assert options.learning_rate(config) == rate
     config = dataclasses.replace(config, learning_rate=0.5)
-    assert sources.learning_rate(config) == 0.5
+    assert options.learning_rate(config) == 0.5
 
 
 def test_more_test_pairs_than_there_are_is_refused():
