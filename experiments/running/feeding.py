@@ -35,14 +35,10 @@ def batches_of(
     Raises:
       RefusedError: if there are fewer examples than a batch has.
     """
-    _check_size(dataset, batch_size)
-    draw = _drawing(seed)
-
-    def batch_at(step: int) -> Mapping[str, Any]:
-        indices = draw(len(dataset.labels), batch_size=batch_size, step=step)
-        return data.make_batch(dataset, indices, augment=augment, seed=seed, step=step)
-
-    return batch_at
+    indices_at = _indices_of(dataset, batch_size=batch_size, seed=seed)
+    return lambda step: data.make_batch(
+        dataset, indices_at(step), augment=augment, seed=seed, step=step
+    )
 
 
 def described_batches(dataset: data.Dataset, *, batch_size: int, seed: int) -> BatchAt:
@@ -59,11 +55,10 @@ def described_batches(dataset: data.Dataset, *, batch_size: int, seed: int) -> B
     Raises:
       RefusedError: if there are fewer examples than a batch has.
     """
-    _check_size(dataset, batch_size)
-    draw = _drawing(seed)
+    indices_at = _indices_of(dataset, batch_size=batch_size, seed=seed)
 
     def batch_at(step: int) -> Mapping[str, Any]:
-        indices = draw(len(dataset.labels), batch_size=batch_size, step=step)
+        indices = indices_at(step)
         batch = data.make_batch(dataset, indices, seed=seed, step=step)
         chosen = data.choose_texts(batch, indices, seed=seed, step=step)
         # The others are not sent to the devices.
@@ -138,6 +133,15 @@ def batches_with_a_share(
         return data.make_batch(dataset, indices, seed=seed, step=step)
 
     return batch_at
+
+
+def _indices_of(
+    dataset: data.Dataset, *, batch_size: int, seed: int
+) -> Callable[[int], np.ndarray]:
+    """Step -> the examples of its batch, each once an epoch."""
+    _check_size(dataset, batch_size)
+    draw = functools.partial(_drawing(seed), len(dataset.labels), batch_size=batch_size)
+    return lambda step: draw(step=step)
 
 
 def _check_size(dataset: data.Dataset, batch_size: int) -> None:
