@@ -3,8 +3,9 @@
 import dataclasses
 import os
 import pathlib
-from typing import Literal
+from typing import ClassVar, Literal
 
+from experiments.digits import textured
 from experiments.running import flags
 from xguide_jax import data
 
@@ -25,6 +26,46 @@ class DigitsConfig(SourceConfig):
 
     dataset: Literal["digits", "mnist10k"] = "digits"
     """digits: 5,000 inside a package; mnist10k: a file in --data-dir."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TexturedConfig(DigitsConfig):
+    """Flags of training a small network on textured digits."""
+
+    # Learning rates and warm-ups end with `num_steps`: a longer run is another one.
+    may_grow: ClassVar[tuple[str, ...]] = ("arms", "seeds")
+
+    num_steps: int = 450
+    batch_size: int = 32
+    log_every: int = 50
+    save_every: int = 150
+    rho: float = textured.CORRELATION
+    """How often texture and class agree in training and validation."""
+    image_size: int = 32
+    """Pixels a side; images are made with 48."""
+    learning_rate: float = 0.05
+    """Of Muon, for the convolutions; Adam has 0.003 for the rest."""
+
+
+def check_textured(config: TexturedConfig) -> None:
+    """Refuses flags that cannot be met.
+
+    Args:
+      config: the flags.
+
+    Raises:
+      ValueError: for an `image_size` that the network does not divide, a number out of
+        range, or a data set whose folder is not known.
+    """
+    check_folder(config.dataset, config.data_dir)
+    flags.check_fractions(config, "rho")
+    # Half as many validation images are explained as test images.
+    flags.check_explaining(config, least_evaluated=2)
+    if config.image_size < 4 or config.image_size % 4:
+        raise ValueError(
+            f"`image_size` (={config.image_size}) must be a positive multiple of 4, by "
+            "which the strides of the network divide it."
+        )
 
 
 def load(name: str, folder: pathlib.Path | None) -> data.Dataset:

@@ -18,7 +18,6 @@ no weight is given, it is that of the pilot, and so is the warm-up
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import ClassVar
 
 from experiments.digits import sources, textured
 from experiments.region_guidance import measuring, pilot, report, terms
@@ -27,27 +26,14 @@ from xguide_jax import models
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(sources.DigitsConfig):
+class Config(sources.TexturedConfig):
     """Flags of region guidance."""
 
-    # Learning rates and warm-ups end with `num_steps`: a longer run is another one.
-    may_grow: ClassVar[tuple[str, ...]] = ("arms", "seeds")
-
-    num_steps: int = 450
-    batch_size: int = 32
-    log_every: int = 50
-    save_every: int = 150
     # Every term and, but for the published form of one, its own random boxes.
     arms: tuple[str, ...] = ("unguided", *pilot.CHOSEN, *terms.LIMITS)
-    rho: float = textured.CORRELATION
-    """How often texture and class agree in training and validation."""
     warmup: float | None = None
     """Fraction of the steps over which a term's weight grows from 0; None is the
     pilot's for that term."""
-    image_size: int = 32
-    """Pixels a side; images are made with 48."""
-    learning_rate: float = 0.05
-    """Of Muon, for the convolutions; Adam has 0.003 for the rest."""
 
 
 def check(config: Config) -> None:
@@ -57,18 +43,10 @@ def check(config: Config) -> None:
       config: the flags.
 
     Raises:
-      ValueError: for an `image_size` that the network does not divide, or a number out
-        of range.
+      ValueError: as `sources.check_textured`, or for a `warmup` outside [0, 1].
     """
-    sources.check_folder(config.dataset, config.data_dir)
-    flags.check_fractions(config, "rho", "warmup")
-    # Half as many validation images are explained as test images.
-    flags.check_explaining(config, least_evaluated=2)
-    if config.image_size < 4 or config.image_size % 4:
-        raise ValueError(
-            f"`image_size` (={config.image_size}) must be a positive multiple of 4, by "
-            "which the strides of the network divide it."
-        )
+    sources.check_textured(config)
+    flags.check_fractions(config, "warmup")
 
 
 def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
