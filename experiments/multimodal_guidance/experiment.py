@@ -17,7 +17,6 @@ distributed. `@N-shuffled-maps` and `@N-shuffled-texts` are the controls.
 
 import dataclasses
 import functools
-from typing import ClassVar
 
 from experiments.digits import sources as digits
 from experiments.digits import textured
@@ -27,23 +26,10 @@ from xguide_jax import models
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(digits.DigitsConfig):
+class Config(digits.TexturedConfig):
     """Flags of multimodal guidance."""
 
-    # Learning rates and warm-ups end with `num_steps`: a longer run is another one.
-    may_grow: ClassVar[tuple[str, ...]] = ("arms", "seeds")
-
-    num_steps: int = 450
-    batch_size: int = 32
-    log_every: int = 50
-    save_every: int = 150
     arms: tuple[str, ...] = terms.ARMS
-    rho: float = textured.CORRELATION
-    """How often texture and class agree in training and validation."""
-    image_size: int = 32
-    """Pixels a side; images are made with 48."""
-    learning_rate: float = 0.05
-    """Of Muon, for the convolutions; Adam has 0.003 for the rest."""
 
 
 def check(config: Config) -> None:
@@ -53,20 +39,11 @@ def check(config: Config) -> None:
       config: the flags.
 
     Raises:
-      ValueError: for an `image_size` that the network does not divide, a number out of
-        range, or a prior of no map.
+      ValueError: as `digits.check_textured`, or for a prior of no map.
     """
-    digits.check_folder(config.dataset, config.data_dir)
-    flags.check_fractions(config, "rho")
-    # Half as many validation images are explained as test images.
-    flags.check_explaining(config, least_evaluated=2)
-    if config.image_size < 8 or config.image_size % 4:
-        raise ValueError(
-            f"`image_size` (={config.image_size}) must be a multiple of 4 and at least "
-            "8, by which the strides of the network divide it."
-        )
+    digits.check_textured(config)
     for arm in arms.read_arms(config.arms, terms.GRAMMAR):
-        if arm.term == "distributed" and str(arm.annotation).startswith("0"):
+        if arm.term == "distributed" and sources.percent_of(arm.annotation) == 0:
             raise ValueError(
                 f"`arms` holds {arm.text!r}: a prior of maps needs maps, N > 0."
             )

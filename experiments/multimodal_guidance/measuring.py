@@ -48,6 +48,7 @@ def make_measurement(
       `(state, parts, arm) -> Measured`.
     """
     logits = predicting.make_predict(apply_fn)
+    look = telling.make_look(apply_fn)
     explain = explaining.make_explain(
         apply_fn, num_evaluated=num_evaluated, num_points=num_points
     )
@@ -61,8 +62,12 @@ def make_measurement(
         references = parts.references[:num_evaluated]
         told = None
         if name := terms.telling_of(arm):
-            tell = telling.make_tell(apply_fn, parts.tokenizer, layer=layer)
-            told = tell(state, name, few, maps["grad_cam"], references)
+            told = telling.tell(
+                terms.text_head(parts.tokenizer.get_vocab_size(), layer),
+                state.params["guidance"][name], look(state, few.inputs), few,
+                uniform=name == "text", tokenizer=parts.tokenizer,
+                references=references,
+            )  # fmt: skip
         return Measured(
             accuracies=accuracy.accuracies(predict, parts.digits),
             macro_f1=evaluation.macro_f1(

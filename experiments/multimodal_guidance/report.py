@@ -37,8 +37,10 @@ the pilot of region guidance chose, those of the rest are where the design began
 nothing was selected here. All arms of a seed share digits, places, textures, initial
 weights and batches.
 
-The grounding gap is what the map of another image costs a human text over that of its
-own, in nats a token: with a gap of 0 the texts do not hang on the saliency at all.
+Networks write, and given texts are judged, from the map of the class that the network
+predicts. The grounding gap is what the map of another image costs a given text over
+that of its own, in nats a token: with a gap of 0 the texts do not hang on the saliency
+at all.
 Integrated gradients judge where a network looks: no arm is trained on them.
 """
 

@@ -75,6 +75,18 @@ def check_annotation(how: str) -> None:
         )
 
 
+def percent_of(how: str | None) -> float:
+    """The percentage of images with a map.
+
+    Args:
+      how: as for `annotated`; None where nothing guides.
+
+    Returns:
+      In [0, 100].
+    """
+    return 0.0 if how is None else _read(how)[0]
+
+
 def annotated(dataset: data.Dataset, how: str, *, seed: int) -> data.Dataset:
     """What an arm is guided by, and no other.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from experiments.digits import explaining
-from experiments.multimodal_guidance import telling, terms
+from experiments.multimodal_guidance import sources, telling, terms
 from experiments.multimodal_guidance.measuring import Measured
 from experiments.running import report, results, undefined
 from experiments.running.scored import Scored
@@ -57,8 +57,8 @@ def without_texts(found: Found, name: str) -> str | None:
     arm = found[name][0].arm
     if terms.telling_of(arm) is None:
         return None
-    percent = str(arm.annotation).partition("-")[0]
-    wanted = terms.UNGUIDED if float(percent) == 0 else f"visual@{percent}"
+    percent = sources.percent_of(arm.annotation)
+    wanted = f"visual@{percent:g}" if percent else terms.UNGUIDED
     return wanted if wanted in found else None
 
 
@@ -75,7 +75,7 @@ def control_of(found: Found, name: str) -> str | None:
     arm = found[name][0].arm
     if arm.weight is None:
         return None
-    wanted = [f"{name}-{control}" for control in terms.sources.SHUFFLED]
+    wanted = [f"{name}-{control}" for control in sources.SHUFFLED]
     return next((control for control in wanted if control in found), None)
 
 

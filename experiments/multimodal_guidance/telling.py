@@ -1,15 +1,15 @@
 """What a network writes of images, and how much of it hangs on the saliency."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.multimodal_guidance import terms
+from experiments.multimodal_guidance import sources, terms
 from experiments.running.scored import Scored, scored
-from xguide_jax import data, evaluation, guidance, losses, metrics, models
+from xguide_jax import attributions, data, guidance, losses, metrics, models
 from xguide_jax.types import ApplyFn, Array, PyTree, TrainState
 
 
@@ -23,7 +23,7 @@ class Told(NamedTuple):
       meteor: of exactly equal words.
       distinct: the share of different word pairs.
       names_prediction: whether a text names the class that the network predicts.
-      cost: nats a token of the first human text, under the map of its image.
+      cost: nats a token of the first text given, under the map of its image.
       cost_shuffled: under the map of another image.
       cost_uniform: under a map that says nothing.
       texts: the texts.
@@ -41,6 +41,25 @@ class Told(NamedTuple):
     texts: list[str]
 
 
+class Seen(NamedTuple):
+    """What a network has of images before it says anything.
+
+    Attributes:
+      features: float [N, h, w, K].
+      maps: float [N, h, w], of the class that the network predicts: with that of the
+        label, a text could tell the label that the network does not know.
+      predicted: int [N].
+    """
+
+    features: Array
+    maps: Array
+    predicted: Array
+
+
+# (state, images) -> what the network has of them
+Look = Callable[[TrainState, np.ndarray], Seen]
+
+
 def gap(told: Told) -> Scored:
     """The grounding gap: what the own map saves over that of another image.
 
@@ -53,77 +72,86 @@ def gap(told: Told) -> Scored:
     return scored(told.cost_shuffled.rows - told.cost.rows)
 
 
-def make_tell(
-    apply_fn: ApplyFn, tokenizer: Any, *, layer: terms.Layer
-) -> Callable[[TrainState, str, data.Dataset, Array, Sequence[Sequence[str]]], Told]:
-    """The measurement of texts.
+def make_look(apply_fn: ApplyFn) -> Look:
+    """The features and the map of a trained network, in eval mode, compiled.
 
     Args:
       apply_fn: the network.
-      tokenizer: of the seed.
-      layer: that is explained.
 
     Returns:
-      (state, which term tells, images, maps [N, h, w], references) -> `Told`.
+      A `Look`.
     """
-    head = terms.text_head(tokenizer.get_vocab_size(), layer)
-    length = terms.sources.LENGTH
 
     @jax.jit
-    def prefixes(params: PyTree, features: Array, maps: Array) -> Array:
-        return guidance.textual_prefix(params, features, maps)
+    def look(params: PyTree, model_state: PyTree, inputs: Array) -> Seen:
+        forward: Any = lambda x, **rest: apply_fn(
+            params, model_state, x, train=False, **rest
+        )[0]
+        head, features = attributions.split_at(forward, inputs, "features")
+        predicted = jnp.argmax(head(features), axis=-1)
+        return Seen(features, terms.grad_cam(head, features, predicted), predicted)
+
+    return lambda state, inputs: look(
+        state.params["model"], state.model_state, jnp.asarray(inputs)
+    )
+
+
+def tell(
+    head: models.TextHead,
+    params: PyTree,
+    seen: Seen,
+    images: data.Dataset,
+    *,
+    uniform: bool,
+    tokenizer: Any,
+    references: Sequence[Sequence[str]],
+) -> Told:
+    """The texts of a trained network, and what the map is worth to them.
+
+    Args:
+      head: says the texts.
+      params: of the term that it was trained in.
+      seen: of the images.
+      images: with the texts as tokens.
+      uniform: whether the term was trained without a map, as it then is told here.
+      tokenizer: of the seed.
+      references: of each image its texts.
+
+    Returns:
+      `Told`.
+    """
+    own = jnp.ones_like(seen.maps) if uniform else seen.maps
+    prefix_of = lambda maps: guidance.textual_prefix(params, seen.features, maps)
+    prefix = prefix_of(own)
+    written = models.greedy_decode(
+        head, params["head"], prefix, length=sources.LENGTH
+    ).tokens
+    texts = [data.decode_tokens(line, tokenizer) for line in np.asarray(written)]
+    names = [images.class_names[number] for number in np.asarray(seen.predicted)]
+    cost_of = _cost_of(head, params["head"], images.annotations)
+    return Told(
+        bleu=float(metrics.corpus_bleu(texts, references).scores[3]),
+        rouge=scored(metrics.rouge_l(texts, references)),
+        cider=scored(metrics.cider_d(texts, references)),
+        meteor=scored(metrics.meteor_exact(texts, references)),
+        distinct=metrics.distinct_n(texts, n=2),
+        names_prediction=scored(metrics.label_mention(texts, names)),
+        cost=cost_of(prefix),
+        cost_shuffled=cost_of(prefix_of(jnp.roll(own, 1, axis=0))),
+        cost_uniform=cost_of(prefix_of(jnp.ones_like(own))),
+        texts=texts,
+    )
+
+
+def _cost_of(
+    head: models.TextHead, params: PyTree, known: Mapping[str, np.ndarray]
+) -> Callable[[Array], Scored]:
+    """Prefix -> what the first text of each image costs after it."""
+    tokens, mask = (jnp.asarray(known[name][:, 0]) for name in ("texts", "texts_mask"))
 
     @jax.jit
-    def costs(params: PyTree, prefix: Array, tokens: Array, mask: Array) -> Array:
-        logits = head.apply(params["head"], prefix, tokens, mask)
+    def costs(params: PyTree, prefix: Array) -> Array:
+        logits = head.apply(params, prefix, tokens, mask)
         return losses.token_negative_log_likelihood(logits, tokens, mask)
 
-    @jax.jit
-    def look(params: PyTree, model_state: PyTree, inputs: Array) -> tuple[Array, Array]:
-        output, _ = apply_fn(params, model_state, inputs, train=False)
-        return output.intermediates["features"], output.logits
-
-    def tell(
-        state: TrainState,
-        name: str,
-        images: data.Dataset,
-        maps: Array,
-        references: Sequence[Sequence[str]],
-    ) -> Told:
-        params = state.params["guidance"][name]
-        features, logits = look(
-            state.params["model"], state.model_state, jnp.asarray(images.inputs)
-        )
-        # A text is told from what its term saw in training.
-        own = jnp.ones_like(maps) if name == "text" else maps
-        under = {
-            "cost": own,
-            "cost_shuffled": jnp.roll(own, 1, axis=0),
-            "cost_uniform": jnp.ones_like(own),
-        }
-        prefix = {k: prefixes(params, features, m) for k, m in under.items()}
-        known = images.annotations
-        tokens, mask = (jnp.asarray(known[k][:, 0]) for k in ("texts", "texts_mask"))
-        written = models.greedy_decode(
-            head, params["head"], prefix["cost"], length=length
-        )
-        texts = [
-            data.decode_tokens(line, tokenizer) for line in np.asarray(written.tokens)
-        ]
-        predicted = evaluation.top_class(np.asarray(logits))
-        names = [images.class_names[number] for number in predicted]
-        cost = {k: scored(costs(params, p, tokens, mask)) for k, p in prefix.items()}
-        return Told(
-            bleu=float(metrics.corpus_bleu(texts, references).scores[3]),
-            rouge=scored(metrics.rouge_l(texts, references)),
-            cider=scored(metrics.cider_d(texts, references)),
-            meteor=scored(metrics.meteor_exact(texts, references)),
-            distinct=metrics.distinct_n(texts, n=2),
-            names_prediction=scored(metrics.label_mention(texts, names)),
-            cost=cost["cost"],
-            cost_shuffled=cost["cost_shuffled"],
-            cost_uniform=cost["cost_uniform"],
-            texts=texts,
-        )
-
-    return tell
+    return lambda prefix: scored(costs(params, prefix))

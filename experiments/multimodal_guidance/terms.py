@@ -11,7 +11,14 @@ from experiments.multimodal_guidance import sources
 from experiments.region_guidance import pilot
 from experiments.running import arms
 from xguide_jax import attributions, guidance, losses, models
-from xguide_jax.types import Array, Explain, GuidanceTerm, StepContext, Terms
+from xguide_jax.types import (
+    Array,
+    Explain,
+    GuidanceTerm,
+    PredictFn,
+    StepContext,
+    Terms,
+)
 
 UNGUIDED = "unguided"
 # What the terms of an arm are, and their weights: of the map what the pilot of region
@@ -141,6 +148,22 @@ def terms_of(
     }
 
 
+def grad_cam(head_fn: PredictFn, features: Array, targets: Array) -> Array:
+    """The map of every arm, in training and when a text is told.
+
+    Args:
+      head_fn: features -> logits [B, C].
+      features: float [B, h, w, K].
+      targets: int [B], the classes explained.
+
+    Returns:
+      float [B, h, w], signed, differentiable in everything.
+    """
+    return attributions.signed_grad_cam(
+        head_fn, features, targets, score_fn=attributions.centred_logit
+    )
+
+
 def saliency(context: StepContext) -> Array:
     """The map of every arm: Grad-CAM of the label at the last features.
 
@@ -153,13 +176,7 @@ def saliency(context: StepContext) -> Array:
     return _GRAD_CAM(context)
 
 
-_GRAD_CAM: Explain = guidance.explain(
-    functools.partial(
-        attributions.signed_grad_cam, score_fn=attributions.centred_logit
-    ),
-    layer="features",
-    explain_in="train",
-)
+_GRAD_CAM: Explain = guidance.explain(grad_cam, layer="features", explain_in="train")
 
 
 def uniform(context: StepContext) -> Array:

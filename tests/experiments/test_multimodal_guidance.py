@@ -2,16 +2,18 @@
 
 import dataclasses
 import json
+import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.digits import textured
 from experiments.multimodal_guidance import sources, tables, telling, terms
 from experiments.multimodal_guidance.experiment import EXPERIMENT, Config, check
 from experiments.running import arms, loop, results
 from experiments.running.scored import scored
 from xguide_jax import data
+from xguide_jax.types import ModelOutput
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -83,6 +85,7 @@ def test_a_prior_of_no_map_is_refused():
     config = dataclasses.replace(Config(), arms=("distributed@0",))
     with pytest.raises(ValueError, match="`arms` holds 'distributed@0'"):
         check(config)
+    check(dataclasses.replace(Config(), arms=("distributed@0.5", "grounded@0")))
 
 
 def test_arms_and_those_they_are_compared_with():
@@ -140,8 +143,33 @@ def test_runs_and_reports(tmp_path):
 
 
 def test_resized_parts_keep_what_is_no_map(parts):
-    balanced = parts.digits.balanced
-    assert set(np.unique(balanced.annotations["groups"])) <= set(
-        range(textured.NUM_GROUPS)
-    )
-    assert balanced.inputs.shape[1:] == (16, 16, 1)
+    for part in parts.digits:
+        assert part.inputs.shape[1:] == (16, 16, 1)
+        groups = part.annotations["groups"]
+        # Groups are class and texture, and follow their images.
+        np.testing.assert_array_equal(groups // 2, part.labels)
+    agrees = [
+        np.mean(g % 2 == g // 2)
+        for g in (p.annotations["groups"] for p in parts.digits)
+    ]
+    assert agrees[0] > 0.8
+    assert agrees[3] < 0.8
+
+
+def test_a_text_is_told_from_the_map_of_the_predicted_class():
+    features = jnp.arange(8.0).reshape(1, 2, 2, 2)
+
+    def apply_fn(params, model_state, inputs, *, train, overrides=None, **rest):
+        layer = (overrides or {}).get("features", inputs)
+        logits = jnp.mean(layer, axis=(1, 2)) * jnp.array([1.0, params])
+        return ModelOutput(logits, {"features": layer}), model_state
+
+    look = telling.make_look(apply_fn)
+    for slope, predicted in ((5.0, 1), (-5.0, 0)):
+        state = types.SimpleNamespace(params={"model": slope}, model_state={})
+        seen = look(state, features)
+        assert seen.predicted.tolist() == [predicted]
+        # Of the logit minus the mean of both: half of each weight, the other's minus.
+        weights = np.array([1.0, -slope]) / 8 * (1 if predicted == 0 else -1)
+        np.testing.assert_allclose(seen.maps, (features * weights).sum(-1), rtol=1e-6)
+        np.testing.assert_array_equal(seen.features, features)
