@@ -40,6 +40,10 @@ class Trial(NamedTuple, Generic[T]):
     measure: Callable[[TrainState], T]
 
 
+# Every network has programs of its own, in some 550 mappings of memory, of which Linux
+# grants a process 65,530: after a hundred networks or so nothing is compiled any more.
+_KEPT_PROGRAMS = 48
+
 MakeTrial = Callable[[arms.Arm, int], Trial[T]]
 
 
@@ -140,10 +144,7 @@ def run_experiment(experiment: Experiment[C, T], config: C) -> None:
         elif run.is_writer:
             print(f"{run.path} is finished; its report is rendered again.")
         for number, (arm, seed) in enumerate(missing):
-            if number and seed != missing[number - 1][1]:
-                # Every arm and seed compiles programs of its own, and Linux grants a
-                # process so many pieces of memory for them: a grid of hundreds of
-                # networks would end in "Cannot allocate memory".
+            if number and number % _KEPT_PROGRAMS == 0:
                 jax.clear_caches()
             trial = trials(arm, seed)
             state, rate = fitting.train_arm(

@@ -65,10 +65,15 @@ EXPERIMENT = loop.Experiment(
 )  # fmt: skip
 
 
-def test_a_new_experiment_runs_and_its_records_come_back(tmp_path, capsys):
+def test_a_new_experiment_runs_and_its_records_come_back(tmp_path, capsys, monkeypatch):
+    # The programs of the first network are let go before the second is trained.
+    cleared = []
+    monkeypatch.setattr(loop, "_KEPT_PROGRAMS", 1)
+    monkeypatch.setattr(loop.jax, "clear_caches", lambda: cleared.append(1))
     has_board = importlib.util.find_spec("tensorboardX") is not None
     config = Config(run_dir=tmp_path, tensorboard=has_board)
     loop.run_experiment(EXPERIMENT, config)
+    assert cleared == [1]
     (arm,) = arms.read_arms(config.arms[1:], GRAMMAR)
     assert arm == ("sgt=0.5@half", "sgt", 0.5, "half")
     run = loop.directory.Run("new", tmp_path, config)
