@@ -1,6 +1,7 @@
 """Texts as tokens with fixed special numbers, and one reference a step."""
 
 import collections
+import json
 
 import numpy as np
 import pytest
@@ -108,6 +109,42 @@ def test_decoded_tokens_are_the_words_up_to_the_end():
     written = np.array([1, 3, 0, 4, 2, 5, 5])
     assert data.decode_tokens(written, _tokenizer()) == "[UNK] a"
     assert data.decode_tokens(np.zeros(4, int), tokenizer) == ""
+
+
+def _pieces(**options):
+    # Of the paper's example: low 5, lower 2, newest 6, widest 3 times.
+    texts = [("low " * 5 + "lower " * 2,), ("newest " * 6 + "Widest " * 3,)]
+    return data.reference_tokenizer(texts, pieces=True, **options)
+
+
+def test_pieces_are_joined_by_how_often_they_stand_together():
+    # e+s, es+t: 9; l+o, _+lo, _lo+w: 7; then n+e, e+w and more: 6.
+    tokenizer = _pieces(max_size=20)
+    names = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
+    assert names[:4] == ["[PAD]", "[BOS]", "[EOS]", "[UNK]"]
+    assert names[4:15] == [*"deilnorstw", "\u2581"]
+    assert names[15:] == ["es", "est", "lo", "\u2581lo", "\u2581low"]
+    assert tokenizer.encode("LOWEST").tokens == ["\u2581low", "est"]
+    # Characters are kept where there is no room for them; a pair of 7 is too rare.
+    assert _pieces(max_size=5).get_vocab_size() == 15
+    assert _pieces(min_count=8).get_vocab_size() == 17
+
+
+def test_pieces_are_numbered_alike_each_time():
+    first, second = (json.loads(_pieces().to_str())["model"] for _ in range(2))
+    assert first == second
+
+
+def test_pieces_spell_words_that_no_text_held():
+    arrays, counts = data.encode_texts([("Widest, loner $",)], _pieces(), length=32)
+    assert counts.unknown == 2  # the comma and the dollar
+    text = data.decode_tokens(arrays["texts"][0, 0], _pieces())
+    assert text == "widest [UNK] loner [UNK]"
+    assert data.decode_tokens(np.array([1]), _pieces()) == ""
+    # A mark that closes stands by its word, be it one piece or two.
+    marks = data.reference_tokenizer([("so , so , so , low .",)], pieces=True)
+    line = data.encode_texts([("low , so .",)], marks, length=16)[0]["texts"][0, 0]
+    assert data.decode_tokens(line, marks) == "low, so."
 
 
 def test_impossible_tokens_are_refused():

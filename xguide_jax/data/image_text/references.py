@@ -41,21 +41,29 @@ class ReferenceCounts(NamedTuple):
 
 
 def reference_tokenizer(
-    texts: Iterable[Sequence[str]], *, max_size: int = 4096, min_count: int = 1
+    texts: Iterable[Sequence[str]],
+    *,
+    max_size: int = 4096,
+    min_count: int = 1,
+    pieces: bool = False,
 ) -> vocabulary.Tokenizer:
-    """A tokenizer of the words that a decoder may write.
+    """A tokenizer of the words that a decoder may write, or of pieces of them.
 
     Words are those of `word_spans` in lower case. Give it the texts of the training
-    part alone, so that a word that only the others hold becomes [UNK].
+    part alone, so that a word that only the others hold becomes [UNK]; of pieces it can
+    be put together.
 
     Args:
       texts: of each image its texts.
       max_size: of the vocabulary, at least 5; rarer words give way.
       min_count: how often a word must occur to be kept.
+      pieces: whether to split words into pieces by byte-pair encoding: for a vocabulary
+        that is smaller than the number of words. A text then has more tokens.
 
     Returns:
       A `tokenizers.Tokenizer`: [PAD] 0, [BOS] 1, [EOS] 2, [UNK] 3, then the words,
-      frequent ones first and equally frequent ones by the alphabet.
+      frequent ones first and equally frequent ones by the alphabet; or characters, then
+      pieces in the order in which they were made.
 
     Raises:
       ValueError: if `max_size` holds no word, or `min_count` is less than 1.
@@ -64,7 +72,8 @@ def reference_tokenizer(
     for name, value, least in (("max_size", max_size, 5), ("min_count", min_count, 1)):
         if value < least:
             raise ValueError(f"`{name}` (={value}) must be at least {least}.")
-    return vocabulary.of_words(
+    make = vocabulary.of_pieces if pieces else vocabulary.of_words
+    return make(
         (text for each in texts for text in each),
         special=_SPECIAL,
         unknown=vocabulary.UNK,
@@ -171,8 +180,7 @@ def decode_tokens(ids: np.ndarray, tokenizer: vocabulary.Tokenizer) -> str:
     ends = np.flatnonzero(line == EOS_ID)
     line = line[: ends[0]] if len(ends) else line
     text = ""
-    for number in line[(line != PAD_ID) & (line != BOS_ID)].tolist():
-        word = str(tokenizer.id_to_token(number))
+    for word in _words(line[(line != PAD_ID) & (line != BOS_ID)], tokenizer):
         text += word if word in _CLOSING or not text else f" {word}"
     return text
 
@@ -243,6 +251,15 @@ def _counted(
         cut=int(np.sum(np.maximum(over - 1, 0))),
         unknown=unknown,
     )
+
+
+def _words(line: np.ndarray, tokenizer: vocabulary.Tokenizer) -> list[str]:
+    """The words that tokens are, or that they are pieces of."""
+    tokens = [str(tokenizer.id_to_token(number)) for number in line.tolist()]
+    # As a character, it is in each vocabulary of pieces.
+    if tokenizer.token_to_id(vocabulary.BEGIN) is None:
+        return tokens
+    return [word for word in "".join(tokens).split(vocabulary.BEGIN) if word]
 
 
 def _check_tokenizer(tokenizer: vocabulary.Tokenizer) -> None:

@@ -20,6 +20,9 @@ else:
     Tokenizer = Any
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# How a piece begins that begins a word. Marked the other way round, the inner pieces,
+# the package would number them by the order of a hash table, another in each process.
+BEGIN = "\u2581"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -110,24 +113,55 @@ def of_words(
       ImportError: without the package `tokenizers`.
     """
     package = _package()
-    tokenizer = package.Tokenizer(package.models.WordLevel(unk_token=unknown))
-    tokenizer.normalizer = package.normalizers.Lowercase()
-    marks = package.Regex(words.MARK)
-    tokenizer.pre_tokenizer = package.pre_tokenizers.Sequence(
-        [
-            package.pre_tokenizers.WhitespaceSplit(),
-            package.pre_tokenizers.Split(marks, "isolated"),
-        ]
-    )
     trainer = package.trainers.WordLevelTrainer(
         vocab_size=size,
         min_frequency=min_count,
         special_tokens=list(special),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(map(encodable, texts), trainer)
-    tokenizer.encode_special_tokens = True
-    return tokenizer
+    return _trained(package.models.WordLevel(unk_token=unknown), trainer, texts)
+
+
+def of_pieces(
+    texts: Iterable[str],
+    *,
+    special: Sequence[str],
+    unknown: str,
+    min_count: int,
+    size: int,
+) -> Tokenizer:
+    """A tokenizer whose tokens are special ones and pieces of lower-cased words.
+
+    Byte-pair encoding: beginning with the characters, the two pieces that most often
+    stand side by side within a word become one, until there are `size`. A piece within
+    a word begins with `INSIDE`.
+
+    Args:
+      texts: whose `word_spans` are counted.
+      special: names of the special tokens, numbered from 0.
+      unknown: the one of them that stands for characters that no text holds.
+      min_count: how often two pieces must stand together to become one.
+      size: how many tokens at most, but all characters are kept.
+
+    Returns:
+      A `tokenizers.Tokenizer`, behind the special tokens the characters and then the
+      pieces in the order in which they were made.
+
+    Raises:
+      ImportError: without the package `tokenizers`.
+
+    Source: Sennrich, Haddow, Birch, ACL 2016, section 3.2.
+    """
+    package = _package()
+    trainer = package.trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=min_count,
+        special_tokens=list(special),
+        show_progress=False,
+    )
+    model = package.models.BPE(unk_token=unknown, fuse_unk=True)
+    begun = package.pre_tokenizers.Metaspace(BEGIN, prepend_scheme="always")
+    return _trained(model, trainer, texts, begun)
 
 
 def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
@@ -159,6 +193,26 @@ def encodable(text: str) -> str:
       The text, lone surrogates replaced by U+FFFD.
     """
     return _SURROGATE.sub("\ufffd", text)
+
+
+def _trained(
+    model: Any, trainer: Any, texts: Iterable[str], *further: Any
+) -> Tokenizer:
+    """Lower-cased words, split as `word_spans` does and further, as tokens."""
+    package = _package()
+    tokenizer = package.Tokenizer(model)
+    tokenizer.normalizer = package.normalizers.Lowercase()
+    marks = package.Regex(words.MARK)
+    tokenizer.pre_tokenizer = package.pre_tokenizers.Sequence(
+        [
+            package.pre_tokenizers.WhitespaceSplit(),
+            package.pre_tokenizers.Split(marks, "isolated"),
+            *further,
+        ]
+    )
+    tokenizer.train_from_iterator(map(encodable, texts), trainer)
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 def _package() -> ModuleType:
