@@ -55,6 +55,7 @@ from xguide_jax.data.images.coco_format import (
     region_from_coco,
     rle_from_mask,
 )
+from xguide_jax.data.images.composites import swapped_backgrounds, without_object
 from xguide_jax.data.images.image_files import read_image, read_mask
 from xguide_jax.data.images.label_masks import LabelledRegion, region_from_labels
 from xguide_jax.data.images.measurements import (
@@ -228,6 +229,7 @@ __all__ = (
     "split",
     "split_images",
     "stroke_width",
+    "swapped_backgrounds",
     "take",
     "take_described",
     "templated_pairs",
@@ -242,6 +244,7 @@ __all__ = (
     "transform_together",
     "validate",
     "validate_batch",
+    "without_object",
     "word_spans",
     "word_tokenizer",
 )

@@ -30,6 +30,8 @@ class Stream(enum.IntEnum):
     DESCRIBED = 15
     TEXTS = 16
     CONTROL = 17
+    COMPOSITES = 18
+    SOURCES = 19
 
 
 # Two streams are older than this list. Their mark stands behind the seed, so that runs

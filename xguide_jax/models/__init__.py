@@ -23,6 +23,7 @@ from xguide_jax.models.pooling import AttentionPooling
 from xguide_jax.models.pytorch_weights import read_pytorch_weights
 from xguide_jax.models.recurrent import LSTM, InputCellAttentionLSTM
 from xguide_jax.models.series_transformer import SeriesTransformer
+from xguide_jax.models.tails import tail
 from xguide_jax.models.temporal_convolutional import TemporalConvolutionNetwork
 from xguide_jax.models.text_decoder import TextDecoder
 from xguide_jax.models.text_head import TextHead, TokenIds, linen_text_head
@@ -58,5 +59,6 @@ __all__ = (
     "override",
     "packaged_minilm",
     "read_pytorch_weights",
+    "tail",
     "top_layers",
 )
