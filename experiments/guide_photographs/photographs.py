@@ -1,0 +1,198 @@
+"""A user's photographs: found, read, checked and counted; what cannot be used is named.
+
+Pixels stay on disk, decoded once; regions are in memory, at the size of training.
+"""
+
+import collections
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.guide_photographs import table
+from experiments.running import flags
+from xguide_jax import data
+
+_FEWEST = 6  # of a class: two in each part
+
+
+class Photographs(NamedTuple):
+    """Photographs that can be used, in the order of their annotations.
+
+    Attributes:
+      names: of the files, below their folder.
+      paths: where they lie.
+      images: their pixels, uint8 [N, S, S, 3] on disk, stretched to a square.
+      regions: bool [N, S, S], what shows the class; empty where nobody drew it.
+      boxes: float32 [N, boxes, 4], of these objects, in pixels of the square.
+      boxes_valid: bool [N, boxes].
+      labels: int32 [N].
+      class_names: of the labels.
+      groups: int [N], −1 where none is said.
+      group_names: of the groups; () where there are none.
+      sources: photographs of one source lie in one part.
+      parts: 'train', 'validation' or 'test', as the table says; '' where it does not.
+      problems: what was left out, and why.
+      num_clipped: boxes that reached beyond their photograph, and were cut.
+    """
+
+    names: tuple[str, ...]
+    paths: tuple[pathlib.Path, ...]
+    images: data.CachedRows
+    regions: np.ndarray
+    boxes: np.ndarray
+    boxes_valid: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    groups: np.ndarray
+    group_names: tuple[str, ...]
+    sources: tuple[str, ...]
+    parts: tuple[str, ...]
+    problems: tuple[data.Problem, ...]
+    num_clipped: int
+
+
+def read_photographs(
+    images: pathlib.Path,
+    annotations: pathlib.Path,
+    listed: pathlib.Path | None,
+    *,
+    size: int,
+    cache: pathlib.Path,
+) -> Photographs:
+    """All photographs that have a class and can be decoded.
+
+    Args:
+      images: their folder.
+      annotations: a file or folder of any form that `data.read_annotations` knows.
+      listed: a table of labels, groups, sources and parts; None for none.
+      size: S.
+      cache: the folder of decoded pixels.
+
+    Returns:
+      The photographs.
+
+    Raises:
+      RefusedError: if what is there cannot be read, or too few of a class are left.
+    """
+    try:
+        found = data.read_annotations(annotations, images)
+        rows = {} if listed is None else table.read_table(listed)
+    except (OSError, ValueError) as error:
+        raise flags.RefusedError(str(error)) from error
+    told = [table.told_of(one, rows, found.class_names) for one in found.images]
+    problems = [*found.problems, *(t for t in told if isinstance(t, data.Problem))]
+    if listed is not None:
+        unknown = sorted(rows.keys() - {one.name for one in found.images})
+        what = "names a photograph that no annotation is of"
+        problems += [data.Problem(listed.name, name, what) for name in unknown]
+    kept = [
+        (one, t)
+        for one, t in zip(found.images, told, strict=True)
+        if not isinstance(t, data.Problem) and one.path is not None
+    ]
+    decoded, broken = _decoded([one for one, _ in kept], size=size, folder=cache)
+    problems += broken
+    lost = {problem.file for problem in broken}
+    kept = [(one, t) for one, t in kept if one.name not in lost]
+    labels = np.array([t.label for _, t in kept], np.int32)
+    _check_counts(labels, found.class_names, problems)
+    outlines = [
+        _outlined(one, t.label, size) for one, t in kept
+    ]
+    boxes, boxes_valid = _padded([boxes for _, boxes in outlines])
+    group_names = tuple(sorted({t.group for _, t in kept if t.group}))
+    numbers = {name: number for number, name in enumerate(group_names)}
+    return Photographs(
+        names=tuple(one.name for one, _ in kept),
+        paths=tuple(one.path for one, _ in kept if one.path is not None),
+        images=decoded,
+        regions=np.stack([region for region, _ in outlines]),
+        boxes=boxes,
+        boxes_valid=boxes_valid,
+        labels=labels,
+        class_names=found.class_names,
+        groups=np.array([numbers.get(t.group, -1) for _, t in kept]),
+        group_names=group_names,
+        sources=tuple(t.source or one.name for one, t in kept),
+        parts=tuple(t.part for _, t in kept),
+        problems=tuple(problems),
+        num_clipped=found.num_clipped,
+    )
+
+
+def _decoded(
+    images: list[data.Annotated], *, size: int, folder: pathlib.Path
+) -> tuple[data.CachedRows, list[data.Problem]]:
+    """Pixels on disk of what can be decoded, and what cannot."""
+    decode = lambda some: data.decode_images(
+        [one.path for one in some if one.path is not None],
+        folder,
+        shape=(size, size),
+        upright=[data.upright_of(one) for one in some],
+    )
+    try:
+        return decode(images), []
+    except data.UndecodableError as error:
+        problems = [
+            data.Problem(one.name, "the file", error.reasons[str(one.path)])
+            for one in images
+            if str(one.path) in error.reasons
+        ]
+        lost = {problem.file for problem in problems}
+        return decode([one for one in images if one.name not in lost]), problems
+    except (OSError, ValueError) as error:
+        raise flags.RefusedError(str(error)) from error
+
+
+def _outlined(
+    one: data.Annotated, label: int, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The region of the class [S, S] and the boxes of its objects [boxes, 4]."""
+    of_class = [o for o in one.objects if o.label == label]
+    if one.size is None or not of_class:
+        return np.zeros((size, size), bool), np.zeros((0, 4), np.float32)
+    boxes = [
+        _box_of(data.object_mask(o, one.size)) if o.box is None else o.box
+        for o in of_class
+    ]
+    known = {
+        "region": data.region_of(one, label),
+        "boxes": np.stack(boxes).astype(np.float32),
+    }
+    blank = np.zeros((*one.size, 1), np.float32)
+    _, moved = data.resize(blank, known, shape=(size, size))
+    return moved["region"].astype(bool), moved["boxes"]
+
+
+def _box_of(mask: np.ndarray) -> np.ndarray:
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return np.zeros(4, np.float32)
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+
+
+def _padded(boxes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    most = max(1, *map(len, boxes))
+    padded = np.zeros((len(boxes), most, 4), np.float32)
+    for row, some in enumerate(boxes):
+        padded[row, : len(some)] = some
+    return padded, np.arange(most) < np.array([len(some) for some in boxes])[:, None]
+
+
+def _check_counts(
+    labels: np.ndarray, class_names: tuple[str, ...], problems: list[data.Problem]
+) -> None:
+    counts = collections.Counter(labels.tolist())
+    few = {
+        name: counts[number]
+        for number, name in enumerate(class_names)
+        if counts[number] < _FEWEST
+    }
+    if few or len(class_names) < 2:
+        first = "; ".join(f"{p.file}, {p.place}: {p.what}" for p in problems[:3])
+        raise flags.RefusedError(
+            f"every one of at least two classes must have {_FEWEST} photographs, but "
+            f"there are {dict(zip(class_names, map(counts.__getitem__, range(len(class_names))), strict=True))}; "
+            f"{len(problems)} problems were found ({first})."
+        )

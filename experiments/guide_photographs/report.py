@@ -1,0 +1,297 @@
+"""What is said of guided photographs: findings, pictures and tables."""
+
+import pathlib
+from typing import Any, Literal
+
+import numpy as np
+
+from experiments.guide_photographs import choosing, counted, terms
+from experiments.guide_photographs.choosing import Choice, Found
+from experiments.guide_photographs.measuring import EXPLAINERS, Measured, Shown
+from experiments.running import report, results, undefined
+from xguide_jax import reporting
+
+LONG = {"grad_cam": "Grad-CAM", "integrated_gradients": "integrated gradients"}
+BEST: dict[str, Literal["max", "min"]] = {
+    "worst group": "max", "backgrounds swapped": "max", "object only": "max",
+    "energy in the region, integrated gradients": "max",
+}  # fmt: skip
+LOGGED = {
+    "task": "cross-entropy (nats)",
+    "guidance/unscaled": "guidance loss",
+    "gradient_norm": "gradient norm",
+}
+RULES = {
+    "composites": "the highest accuracy on validation objects before backgrounds of "
+    "other classes",
+    "accuracy": "of the weights whose validation accuracy is within .03 of the unguided "
+    "one, the most energy in the region on validation photographs",
+}
+SUMMARY = """\
+{total} photographs ({seeds}). All arms of a seed share parts, initial weights and
+batches. Each term is trained with the annotation and, as its control, with random boxes
+of the same size, at the same weights; of both, one weight is shown, chosen by {rule}.
+The test part was not looked at for that.
+
+'backgrounds swapped' puts test objects before the backgrounds of test photographs of
+other classes, with what was drawn there filled by its mean. 'object only' and
+'background only' have the rest, or the region, at the mean colour of the training
+photographs: a network that is right on backgrounds alone goes by them. 'swapped' is
+trained on composites of that kind, and is asked for no more: it is at home in that
+test. Energy is the share of a map's positive part that lies in the region.
+"""
+
+
+def make_report(found: Found, rule: choosing.Rule, run_dir: pathlib.Path) -> Any:
+    """The report of a finished run.
+
+    Args:
+      found: results of all arms.
+      rule: by which a weight was chosen.
+      run_dir: of the run.
+
+    Returns:
+      A `report.Report`.
+    """
+    known = counted.read(run_dir)
+    chosen = choosing.choose(found, rule, unguided=terms.UNGUIDED)
+    best = choosing.only(found, chosen)
+    seeds = results.seeds_text(len(next(iter(found.values()))))
+    guided = [
+        name
+        for name in best
+        if name != terms.UNGUIDED and not choosing.is_control(name)
+    ]
+    accuracy = _accuracies(best, known)
+    tables: dict[str, report.Rows] = {
+        f"Accuracy ({seeds})": report.table(accuracy, best),
+        f"Where networks look ({seeds})": report.table(_looking(), best),
+        f"Accuracy of each class and group ({seeds})": report.table(
+            _groups(best, known), best
+        ),
+        "Which weight was chosen": _chosen(found, chosen, rule),
+        f"All weights ({seeds})": report.table(
+            [*accuracy, *_looking(), *_validation()], found
+        ),
+        "Photographs": known.classes,
+    }
+    if known.problems:
+        tables["What was left out"] = known.problems
+    return report.Report(
+        title="Guided photographs",
+        summary=SUMMARY.format(
+            total=known.classes[-1]["photographs"], seeds=seeds, rule=RULES[rule]
+        ),
+        findings=[*_findings(best, guided, known), *_said(chosen, known)],
+        tables=tables,
+        figures=_figures(best),
+        undefined=_undefined(found),
+        logged=LOGGED,
+        drawn=[choice.arm for choice in chosen][:7],
+        best=BEST,
+        apart=[name for name in best if name not in guided],
+    )
+
+
+def _accuracies(best: Found, known: counted.Counted) -> list[report.Column]:
+    columns = [report.mean("test", lambda m: m.test)]
+    if known.group_names:
+        columns.append(report.mean("worst group", lambda m: m.worst_group))
+    columns += [
+        report.mean("backgrounds swapped", lambda m: m.swapped),
+        report.mean("object only", lambda m: m.object_only),
+        report.mean("background only", lambda m: m.background_only),
+    ]
+    headline = _headline(known)
+    return [
+        *columns,
+        report.minus(f"{headline[0]}, minus unguided", terms.UNGUIDED, headline[1]),
+        report.minus(
+            f"{headline[0]}, minus its random boxes", _control_of, headline[1]
+        ),
+    ]
+
+
+def _headline(known: counted.Counted) -> tuple[str, Any]:
+    """What guidance should raise: the worst group, where there are groups."""
+    if known.group_names:
+        return "worst group", lambda m: m.worst_group
+    return "backgrounds swapped", lambda m: m.swapped
+
+
+def _control_of(found: Found, name: str) -> str | None:
+    return choosing.control_of(found, choosing.name_of(found[name][0].arm))
+
+
+def _looking() -> list[report.Column]:
+    return [
+        *(
+            report.mean(
+                f"energy in the region, {LONG[e]}", lambda m, e=e: m.energy[e].mean
+            )
+            for e in EXPLAINERS
+        ),
+        *(
+            report.as_zero(f"{LONG[e]}, undefined as 0", lambda m, e=e: m.energy[e])
+            for e in EXPLAINERS
+        ),
+    ]
+
+
+def _validation() -> list[report.Column]:
+    return [
+        report.mean("validation", lambda m: m.validation),
+        report.mean("validation, swapped", lambda m: m.validation_swapped),
+        report.mean("validation energy", lambda m: m.validation_energy.mean_or_zero),
+        report.speed(),
+    ]
+
+
+def _groups(best: Found, known: counted.Counted) -> list[report.Column]:
+    first = next(iter(best.values()))[0].measured
+    columns = [
+        report.mean(f"{name} (n = {count})", lambda m, n=n: m.classes[n])
+        for n, (name, count) in enumerate(
+            zip(known.class_names, first.counts, strict=True)
+        )
+    ]
+    pairs = [(c, g) for c in known.class_names for g in known.group_names]
+    return columns + [
+        report.mean(
+            f"{label}, {group} (n = {first.group_counts[n]})",
+            lambda m, n=n: m.groups[n],
+        )
+        for n, (label, group) in enumerate(pairs)
+        if first.group_counts[n]
+    ]
+
+
+def _chosen(
+    found: Found, chosen: list[Choice], rule: choosing.Rule
+) -> list[dict[str, object]]:
+    title = "score" if rule == "composites" else "validation energy"
+    return [
+        {
+            "term": choice.name,
+            "weight": found[choice.arm][0].arm.weight,
+            "tried": ", ".join(f"{found[t][0].arm.weight:g}" for t in choice.tried),
+            title: choice.score,
+            "note": "none kept its accuracy" if choice.fell_back else "",
+        }
+        for choice in chosen
+        if found[choice.arm][0].arm.weight is not None
+    ]
+
+
+def _findings(best: Found, guided: list[str], known: counted.Counted) -> list[str]:
+    numbers = {
+        f"accuracy, {_headline(known)[0]}": _headline(known)[1],
+        "energy of integrated gradients in the region": _energy,
+    }
+    return [
+        line
+        for what, get in numbers.items()
+        for line in report.findings(
+            best, what, get,
+            guided=guided, unguided=terms.UNGUIDED, control_of=_control_of,
+        )  # fmt: skip
+    ] + _background(best)
+
+
+def _energy(measured: Measured) -> float:
+    return measured.energy["integrated_gradients"].mean_or_zero
+
+
+def _background(best: Found) -> list[str]:
+    """One sentence: how far backgrounds alone go."""
+    if terms.UNGUIDED not in best:
+        return []
+    unguided = best[terms.UNGUIDED]
+    alone = results.mean(unguided, lambda m: m.background_only)
+    test = results.mean(unguided, lambda m: m.test)
+    alone, test = map(reporting.format_value, (alone, test))
+    return [
+        f"The unguided network is right on {test} of the test photographs, and on "
+        f"{alone} with the objects hidden."
+    ]
+
+
+def _said(chosen: list[Choice], known: counted.Counted) -> list[str]:
+    lines = [
+        f"{choice.name}: no weight kept the accuracy of the unguided network; the "
+        "smallest is shown."
+        for choice in chosen
+        if choice.fell_back
+    ]
+    if known.problems:
+        count = len(known.problems)
+        lines.append(
+            f"{count} {'thing was' if count == 1 else 'things were'} left out of the "
+            "photographs: see the last table."
+        )
+    return lines
+
+
+def _figures(best: Found) -> report.Figures:
+    first = {name: repeats[0].measured.shown for name, repeats in best.items()}
+    return {
+        **{f"maps_{e}": _maps(first, e) for e in EXPLAINERS},
+        "accuracy_and_localisation": _tradeoff(best),
+    }
+
+
+def _maps(first: dict[str, Shown], explainer: str) -> tuple[str, Any]:
+    """Where the networks of the first seed look on the same photographs."""
+    shown = next(iter(first.values()))
+    size = shown.pixels.shape[1]
+    caption = (
+        f"{LONG[explainer]} of the true class on test photographs; what was drawn is "
+        "outlined; each map over its largest magnitude; below it what the network says"
+    )
+    figure = reporting.saliency_grid(
+        shown.pixels / 255.0,
+        {
+            name: _enlarged(_largest_one(one.maps[explainer]), size)
+            for name, one in first.items()
+        },
+        labels=[f"{t}\n{n}" for t, n in zip(shown.truth, shown.names, strict=True)],
+        captions={name: one.said for name, one in first.items()},
+        regions=shown.region,
+    )
+    return caption, figure
+
+
+def _tradeoff(best: Found) -> tuple[str, Any]:
+    points = {
+        name: np.array(
+            [results.values(repeats, g) for g in (_energy, lambda m: m.swapped)]
+        ).T
+        for name, repeats in best.items()
+    }
+    return "Accuracy with backgrounds swapped, and localisation", reporting.tradeoff(
+        points,
+        x_label="energy of integrated gradients in the region (0 if undefined)",
+        y_label="accuracy, backgrounds swapped",
+    )
+
+
+def _largest_one(maps: np.ndarray) -> np.ndarray:
+    """Guidance changes the size of maps by orders of magnitude: one scale an arm."""
+    largest = np.abs(maps).max(axis=(1, 2), keepdims=True)
+    return maps / np.where(largest > 0, largest, 1)
+
+
+def _enlarged(maps: np.ndarray, size: int) -> np.ndarray:
+    """Cells as squares of pixels, also where their number divides no side."""
+    rows, columns = (np.arange(size) * side // size for side in maps.shape[1:])
+    return maps[:, rows][:, :, columns]
+
+
+def _undefined(found: Found) -> dict[str, int]:
+    return undefined.counts(
+        found,
+        {
+            f"maps without energy by {LONG[e]}": lambda m, e=e: m.energy[e].num_undefined
+            for e in EXPLAINERS
+        },
+    )
