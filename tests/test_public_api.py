@@ -496,6 +496,7 @@ API = {
     "data.bucketed_eval_batches": ("dataset", "buckets batch_size", ""),
     "data.choose_targets": ("batch indices", "seed step", ""),
     "data.choose_texts": ("batch indices", "seed step", ""),
+    "data.classes_of": ("annotated", "", ""),
     "data.coco_captions": ("directory", "shape mean std", "mean std"),
     "data.coco_masks": ("directory", "shape mean std", "mean std"),
     "data.corner_swatch": ("digits", "seed train", ""),
@@ -533,6 +534,7 @@ API = {
     "data.mnist10k": ("directory", "", ""),
     "data.normalise_images": ("pixels", "mean std", ""),
     "data.normalise_maps": ("maps", "", ""),
+    "data.object_mask": ("one shape", "", ""),
     "data.parse_stars": ("text", "", ""),
     "data.planted_series": (
         "num_series",
@@ -542,7 +544,12 @@ API = {
     "data.polygon_from_cvat": ("points", "", ""),
     "data.position_thirds": ("masks", "margin", "margin"),
     "data.prefetch": ("items", "size", "size"),
+    "data.read_annotations": ("path images", "", "images"),
+    "data.read_box_csv": ("file images", "class_names", "class_names"),
+    "data.read_class_folders": ("folder", "", ""),
+    "data.read_coco": ("file images", "", ""),
     "data.read_cos_e": ("questions explanations", "", ""),
+    "data.read_cvat": ("file images", "class_names", "class_names"),
     "data.read_described_images": (
         "path", "class_names shape mean std", "mean std",
     ),
@@ -553,7 +560,9 @@ API = {
     "data.read_fever": ("directory", "split select", ""),
     "data.read_hans": ("path", "", ""),
     "data.read_image": ("path", "background upright", "background upright"),
+    "data.read_labelme": ("folder images", "class_names", "class_names"),
     "data.read_mask": ("path", "upright", "upright"),
+    "data.read_mask_files": ("folder images", "class_of_value void", "void"),
     "data.read_snli": ("path", "", ""),
     "data.read_structured_esnli": ("path", "", ""),
     "data.read_texts": ("path", "class_names malformed", "malformed"),
@@ -566,6 +575,14 @@ API = {
     "data.region_from_labels": ("mask", "inside void outside", "void outside"),
     "data.swapped_backgrounds": ("images regions labels", "seed", ""),
     "data.without_object": ("image region", "", ""),
+    "data.read_voc": (
+        "folder images", "class_names first inclusive", "class_names first inclusive",
+    ),
+    "data.read_yolo": ("folder images", "class_names", "class_names"),
+    "data.reference_tokenizer": ("texts", "max_size min_count", "max_size min_count"),
+    "data.region_from_coco": ("annotations", "inside shape", ""),
+    "data.region_from_labels": ("mask", "inside void outside", "void outside"),
+    "data.region_of": ("annotated label", "", ""),
     "data.res_annotations": ("directory image_ids", "shape", "shape"),
     "data.resize": ("inputs annotations", "shape", ""),
     "data.resize_mask": ("mask", "shape", ""),
@@ -609,6 +626,7 @@ API = {
         "dilation shape flip pad_crop pad_value",
         "dilation shape flip pad_crop pad_value",
     ),
+    "data.upright_of": ("annotated", "", ""),
     "data.validate": ("dataset", "", ""),
     "data.validate_batch": ("batch", "num_classes", ""),
     "data.word_spans": ("text", "", ""),
@@ -758,6 +776,14 @@ DEFAULTS = {
     "data.read_image": {"background": (255, 255, 255), "upright": True},
     "data.read_mask": {"upright": True},
     "data.reference_tokenizer": {"max_size": 4096, "min_count": 1, "pieces": False},
+    "data.read_annotations": {"images": None},
+    "data.read_box_csv": {"class_names": None},
+    "data.read_cvat": {"class_names": None},
+    "data.read_labelme": {"class_names": None},
+    "data.read_mask_files": {"void": ()},
+    "data.read_voc": {"first": 1, "inclusive": True, "class_names": None},
+    "data.read_yolo": {"class_names": None},
+    "data.reference_tokenizer": {"max_size": 4096, "min_count": 1},
     "data.region_from_labels": {"void": (), "outside": None},
     "data.res_annotations": {"shape": None},
     "data.rle_from_mask": {"compressed": True},
@@ -859,8 +885,9 @@ def test_every_public_function_is_pinned(module):
 
 def test_the_names_that_are_no_functions():
     names = {
-        "data": "Corpus Dataset Described LabelledRegion Marks ReferenceCounts "
-        "SeriesCounts SimulatedAnnotations Stream TextExample TextWords TokenCounts",
+        "data": "Annotated AnnotatedImages Corpus Dataset Described LabelledRegion "
+        "Marks MaskPixels Object Problem ReferenceCounts SeriesCounts "
+        "SimulatedAnnotations Stream TextExample TextWords TokenCounts",
         "training": "Aux Interrupted LockedError NonFiniteError",
     }
     for module, classes in names.items():

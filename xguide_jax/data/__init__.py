@@ -56,6 +56,26 @@ from xguide_jax.data.images.coco_format import (
     rle_from_mask,
 )
 from xguide_jax.data.images.composites import swapped_backgrounds, without_object
+from xguide_jax.data.images.formats.box_csv import read_box_csv
+from xguide_jax.data.images.formats.class_folders import read_class_folders
+from xguide_jax.data.images.formats.coco import read_coco
+from xguide_jax.data.images.formats.cvat import read_cvat
+from xguide_jax.data.images.formats.detecting import read_annotations
+from xguide_jax.data.images.formats.labelme import read_labelme
+from xguide_jax.data.images.formats.mask_files import read_mask_files
+from xguide_jax.data.images.formats.record import (
+    Annotated,
+    AnnotatedImages,
+    MaskPixels,
+    Object,
+    Problem,
+    classes_of,
+    object_mask,
+    region_of,
+    upright_of,
+)
+from xguide_jax.data.images.formats.voc import read_voc
+from xguide_jax.data.images.formats.yolo import read_yolo
 from xguide_jax.data.images.image_files import read_image, read_mask
 from xguide_jax.data.images.label_masks import LabelledRegion, region_from_labels
 from xguide_jax.data.images.measurements import (
@@ -140,6 +160,8 @@ __all__ = (
     "TEXTURED_MEAN",
     "TEXTURED_STD",
     "UNK_ID",
+    "Annotated",
+    "AnnotatedImages",
     "Augment",
     "Corpus",
     "Dataset",
@@ -148,6 +170,9 @@ __all__ = (
     "LabelledRegion",
     "MarkFn",
     "Marks",
+    "MaskPixels",
+    "Object",
+    "Problem",
     "ReferenceCounts",
     "SeriesCounts",
     "SimulatedAnnotations",
@@ -167,6 +192,7 @@ __all__ = (
     "bucketed_eval_batches",
     "choose_targets",
     "choose_texts",
+    "classes_of",
     "coco_captions",
     "coco_masks",
     "corner_swatch",
@@ -197,12 +223,18 @@ __all__ = (
     "mnist10k",
     "normalise_images",
     "normalise_maps",
+    "object_mask",
     "parse_stars",
     "planted_series",
     "polygon_from_cvat",
     "position_thirds",
     "prefetch",
+    "read_annotations",
+    "read_box_csv",
+    "read_class_folders",
+    "read_coco",
     "read_cos_e",
+    "read_cvat",
     "read_described_images",
     "read_eraser",
     "read_esnli",
@@ -211,15 +243,20 @@ __all__ = (
     "read_fever",
     "read_hans",
     "read_image",
+    "read_labelme",
     "read_mask",
+    "read_mask_files",
     "read_snli",
     "read_structured_esnli",
     "read_texts",
     "read_ts",
     "read_ucr_tsv",
+    "read_voc",
+    "read_yolo",
     "reference_tokenizer",
     "region_from_coco",
     "region_from_labels",
+    "region_of",
     "res_annotations",
     "resize",
     "resize_mask",
@@ -242,6 +279,7 @@ __all__ = (
     "token_classes",
     "tokenise",
     "transform_together",
+    "upright_of",
     "validate",
     "validate_batch",
     "without_object",
