@@ -476,6 +476,7 @@ API = {
     "models.linen_apply_fn": ("module", "mode_arguments", "mode_arguments"),
     "models.linen_text_head": ("module", "width", "width"),
     "models.nnx_apply_fn": ("model", "mode_arguments", "mode_arguments"),
+    "data.arrays_digest": ("tree", "", ""),
     "data.batch_indices": (
         "num_examples",
         "batch_size seed step process_index process_count",
@@ -493,6 +494,9 @@ API = {
         "augment process_index process_count",
     ),
     "data.bucketed_eval_batches": ("dataset", "buckets batch_size", ""),
+    "data.cache_features": (
+        "features_fn images folder", "key batch_size mean std", "mean std",
+    ),
     "data.choose_targets": ("batch indices", "seed step", ""),
     "data.choose_texts": ("batch indices", "seed step", ""),
     "data.coco_captions": ("directory", "shape mean std", "mean std"),
@@ -504,6 +508,10 @@ API = {
         "shift dilate erode drop",
     ),
     "data.count_holes": ("masks", "min_area", "min_area"),
+    "data.decode_images": (
+        "paths folder",
+        "shape upright background num_threads", "upright background num_threads",
+    ),
     "data.decode_tokens": ("ids tokenizer", "", ""),
     "data.described_digits": (
         "digits",
@@ -552,7 +560,9 @@ API = {
     "data.read_fever": ("directory", "split select", ""),
     "data.read_hans": ("path", "", ""),
     "data.read_image": ("path", "background upright", "background upright"),
+    "data.read_images": ("images rows", "mean std", "mean std"),
     "data.read_mask": ("path", "upright", "upright"),
+    "data.read_rows": ("cached rows", "", ""),
     "data.read_snli": ("path", "", ""),
     "data.read_structured_esnli": ("path", "", ""),
     "data.read_texts": ("path", "class_names malformed", "malformed"),
@@ -569,6 +579,12 @@ API = {
     "data.shift": ("inputs annotations", "dy dx pad_value", "pad_value"),
     "data.split": ("dataset", "seed fractions", "fractions"),
     "data.split_images": ("described", "seed fractions", "fractions"),
+    "data.streamed_batches": (
+        "dataset read",
+        "batch_size seed augment process_index process_count",
+        "augment process_index process_count",
+    ),
+    "data.streamed_eval_batches": ("dataset read", "batch_size", ""),
     "data.stroke_width": ("masks", "", ""),
     "data.take": ("dataset indices", "", ""),
     "data.take_described": ("described indices", "", ""),
@@ -854,7 +870,7 @@ def test_every_public_function_is_pinned(module):
 
 def test_the_names_that_are_no_functions():
     names = {
-        "data": "Corpus Dataset Described LabelledRegion Marks ReferenceCounts "
+        "data": "CachedRows Corpus Dataset Described LabelledRegion Marks ReferenceCounts "
         "SeriesCounts SimulatedAnnotations Stream TextExample TextWords TokenCounts",
         "training": "Aux Interrupted LockedError NonFiniteError",
     }

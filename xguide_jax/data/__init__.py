@@ -49,12 +49,15 @@ from xguide_jax.data.images.box_formats import (
     boxes_from_voc,
     boxes_from_yolo,
 )
+from xguide_jax.data.images.cached_rows import CachedRows, read_rows
 from xguide_jax.data.images.coco_format import (
     mask_from_coco,
     mask_from_rle,
     region_from_coco,
     rle_from_mask,
 )
+from xguide_jax.data.images.decoded_cache import decode_images, read_images
+from xguide_jax.data.images.features_cache import arrays_digest, cache_features
 from xguide_jax.data.images.image_files import read_image, read_mask
 from xguide_jax.data.images.label_masks import LabelledRegion, region_from_labels
 from xguide_jax.data.images.measurements import (
@@ -69,6 +72,7 @@ from xguide_jax.data.images.polygons import (
     polygon_from_cvat,
 )
 from xguide_jax.data.images.spatial import dilate, flip_horizontally, resize, shift
+from xguide_jax.data.images.streaming import streamed_batches, streamed_eval_batches
 from xguide_jax.data.images.transforms import transform_together
 from xguide_jax.data.seeds import Stream, generator
 from xguide_jax.data.series.assembling import SeriesCounts
@@ -140,6 +144,7 @@ __all__ = (
     "TEXTURED_STD",
     "UNK_ID",
     "Augment",
+    "CachedRows",
     "Corpus",
     "Dataset",
     "Described",
@@ -155,6 +160,7 @@ __all__ = (
     "TextExample",
     "TextWords",
     "TokenCounts",
+    "arrays_digest",
     "batch_indices",
     "bccd_crops",
     "box_masks",
@@ -164,6 +170,7 @@ __all__ = (
     "boxes_from_yolo",
     "bucketed_batches",
     "bucketed_eval_batches",
+    "cache_features",
     "choose_targets",
     "choose_texts",
     "coco_captions",
@@ -171,6 +178,7 @@ __all__ = (
     "corner_swatch",
     "corrupt_masks",
     "count_holes",
+    "decode_images",
     "decode_tokens",
     "described_digits",
     "digits",
@@ -210,7 +218,9 @@ __all__ = (
     "read_fever",
     "read_hans",
     "read_image",
+    "read_images",
     "read_mask",
+    "read_rows",
     "read_snli",
     "read_structured_esnli",
     "read_texts",
@@ -227,6 +237,8 @@ __all__ = (
     "shift",
     "split",
     "split_images",
+    "streamed_batches",
+    "streamed_eval_batches",
     "stroke_width",
     "take",
     "take_described",
