@@ -477,6 +477,7 @@ API = {
     "models.linen_apply_fn": ("module", "mode_arguments", "mode_arguments"),
     "models.linen_text_head": ("module", "width", "width"),
     "models.nnx_apply_fn": ("model", "mode_arguments", "mode_arguments"),
+    "data.arrays_digest": ("tree", "", ""),
     "data.batch_indices": (
         "num_examples",
         "batch_size seed step process_index process_count",
@@ -494,6 +495,9 @@ API = {
         "augment process_index process_count",
     ),
     "data.bucketed_eval_batches": ("dataset", "buckets batch_size", ""),
+    "data.cache_features": (
+        "features_fn images folder", "key batch_size mean std", "mean std",
+    ),
     "data.choose_targets": ("batch indices", "seed step", ""),
     "data.choose_texts": ("batch indices", "seed step", ""),
     "data.classes_of": ("annotated", "", ""),
@@ -506,6 +510,10 @@ API = {
         "shift dilate erode drop",
     ),
     "data.count_holes": ("masks", "min_area", "min_area"),
+    "data.decode_images": (
+        "paths folder",
+        "shape upright background num_threads", "upright background num_threads",
+    ),
     "data.decode_tokens": ("ids tokenizer", "", ""),
     "data.described_digits": (
         "digits",
@@ -563,6 +571,9 @@ API = {
     "data.read_labelme": ("folder images", "class_names", "class_names"),
     "data.read_mask": ("path", "upright", "upright"),
     "data.read_mask_files": ("folder images", "class_of_value void", "void"),
+    "data.read_images": ("images rows", "mean std", "mean std"),
+    "data.read_mask": ("path", "upright", "upright"),
+    "data.read_rows": ("cached rows", "", ""),
     "data.read_snli": ("path", "", ""),
     "data.read_structured_esnli": ("path", "", ""),
     "data.read_texts": ("path", "class_names malformed", "malformed"),
@@ -591,6 +602,12 @@ API = {
     "data.shift": ("inputs annotations", "dy dx pad_value", "pad_value"),
     "data.split": ("dataset", "seed fractions", "fractions"),
     "data.split_images": ("described", "seed fractions", "fractions"),
+    "data.streamed_batches": (
+        "dataset read",
+        "batch_size seed augment process_index process_count",
+        "augment process_index process_count",
+    ),
+    "data.streamed_eval_batches": ("dataset read", "batch_size", ""),
     "data.stroke_width": ("masks", "", ""),
     "data.take": ("dataset indices", "", ""),
     "data.take_described": ("described indices", "", ""),
@@ -888,6 +905,8 @@ def test_the_names_that_are_no_functions():
         "data": "Annotated AnnotatedImages Corpus Dataset Described LabelledRegion "
         "Marks MaskPixels Object Problem ReferenceCounts SeriesCounts "
         "SimulatedAnnotations Stream TextExample TextWords TokenCounts",
+        "data": "CachedRows Corpus Dataset Described LabelledRegion Marks ReferenceCounts "
+        "SeriesCounts SimulatedAnnotations Stream TextExample TextWords TokenCounts",
         "training": "Aux Interrupted LockedError NonFiniteError",
     }
     for module, classes in names.items():

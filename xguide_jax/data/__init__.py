@@ -49,6 +49,7 @@ from xguide_jax.data.images.box_formats import (
     boxes_from_voc,
     boxes_from_yolo,
 )
+from xguide_jax.data.images.cached_rows import CachedRows, read_rows
 from xguide_jax.data.images.coco_format import (
     mask_from_coco,
     mask_from_rle,
@@ -76,6 +77,8 @@ from xguide_jax.data.images.formats.record import (
 )
 from xguide_jax.data.images.formats.voc import read_voc
 from xguide_jax.data.images.formats.yolo import read_yolo
+from xguide_jax.data.images.decoded_cache import decode_images, read_images
+from xguide_jax.data.images.features_cache import arrays_digest, cache_features
 from xguide_jax.data.images.image_files import read_image, read_mask
 from xguide_jax.data.images.label_masks import LabelledRegion, region_from_labels
 from xguide_jax.data.images.measurements import (
@@ -90,6 +93,7 @@ from xguide_jax.data.images.polygons import (
     polygon_from_cvat,
 )
 from xguide_jax.data.images.spatial import dilate, flip_horizontally, resize, shift
+from xguide_jax.data.images.streaming import streamed_batches, streamed_eval_batches
 from xguide_jax.data.images.transforms import transform_together
 from xguide_jax.data.seeds import Stream, generator
 from xguide_jax.data.series.assembling import SeriesCounts
@@ -163,6 +167,7 @@ __all__ = (
     "Annotated",
     "AnnotatedImages",
     "Augment",
+    "CachedRows",
     "Corpus",
     "Dataset",
     "Described",
@@ -181,6 +186,7 @@ __all__ = (
     "TextExample",
     "TextWords",
     "TokenCounts",
+    "arrays_digest",
     "batch_indices",
     "bccd_crops",
     "box_masks",
@@ -190,6 +196,7 @@ __all__ = (
     "boxes_from_yolo",
     "bucketed_batches",
     "bucketed_eval_batches",
+    "cache_features",
     "choose_targets",
     "choose_texts",
     "classes_of",
@@ -198,6 +205,7 @@ __all__ = (
     "corner_swatch",
     "corrupt_masks",
     "count_holes",
+    "decode_images",
     "decode_tokens",
     "described_digits",
     "digits",
@@ -246,6 +254,9 @@ __all__ = (
     "read_labelme",
     "read_mask",
     "read_mask_files",
+    "read_images",
+    "read_mask",
+    "read_rows",
     "read_snli",
     "read_structured_esnli",
     "read_texts",
@@ -265,6 +276,8 @@ __all__ = (
     "shift",
     "split",
     "split_images",
+    "streamed_batches",
+    "streamed_eval_batches",
     "stroke_width",
     "swapped_backgrounds",
     "take",

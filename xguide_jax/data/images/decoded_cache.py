@@ -1,0 +1,202 @@
+"""Photographs that are decoded and resized once and then read from disk.
+
+Decoding and resizing a photograph takes longer than a small network's step. Here it is
+done once, by threads, and a batch is then a copy of a few rows: the photographs never
+all lie in memory, nor do their pixels.
+"""
+
+import concurrent.futures
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from xguide_jax.data.images import cached_rows, image_files, spatial
+from xguide_jax.data.sources import grey_digits
+
+_WHITE = (255, 255, 255)
+# Raised when the same file and settings come to have other pixels.
+_VERSION = 1
+# `spatial.resize`: the mean of what lies under a cell, as boxes and masks need it.
+_FILTER = "area"
+# A file of rows is put together in memory, and what a killed program loses is one.
+_FILE_BYTES = 1 << 27
+
+Path = str | os.PathLike[str]
+
+
+def decode_images(
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    shape: tuple[int, int],
+    upright: bool = True,
+    background: tuple[int, int, int] = _WHITE,
+    num_threads: int | None = None,
+) -> cached_rows.CachedRows:
+    """The pixels of image files, of one shape, from a folder that is filled as needed.
+
+    As `read_image` and `resize`, bit for bit. Pixels are kept under the SHA-256 of the
+    file's bytes, `shape`, `upright`, `background` and the version of this format, so
+    that a changed photograph is decoded again, and it alone, and a copy is not. A
+    program that is killed loses at most 128 MiB of pixels; programs that fill one
+    folder at once do each other no harm. At each call the image files and what is kept
+    are read once: a file of pixels that is cut off or damaged is removed, with a
+    warning, and its images are decoded again.
+
+    A row of `Dataset.inputs` stands for an image until a batch is made:
+
+        images = data.decode_images(paths, folder, shape=(224, 224))
+        dataset = data.Dataset(np.arange(len(paths)), labels, class_names, known)
+        train, test = data.split(dataset, seed=0, fractions=(0.8, 0.2))
+        read = functools.partial(data.read_images, images, mean=mean, std=std)
+        batch_at = data.streamed_batches(train, read, batch_size=64, seed=0)
+
+    What is annotated on image i is brought to `shape` without its pixels:
+
+        known = data.resize(np.zeros((*images.sizes[i], 1)), known, shape=shape)[1]
+
+    Args:
+      paths: N files that Pillow reads, the order of the rows.
+      folder: of the pixels; made if it is missing. Nothing in it is needed: what is
+        removed is decoded again.
+      shape: `(h, w)` to which every image is stretched.
+      upright: as for `read_image`.
+      background: as for `read_image`.
+      num_threads: how many files are decoded at once; None for the number of
+        processors, at most 8.
+
+    Returns:
+      N rows uint8 [h, w, 3], which `read_images` reads, with the 'sizes' of the images
+      before they were resized, upright where asked.
+
+    Raises:
+      ImportError: if pillow is not installed.
+      OSError: naming all files that cannot be opened, before any is decoded; or naming
+        `folder`, if it is full, may not be written or is a file.
+      ValueError: naming all files that cannot be decoded, once the others are; or if
+        there are none, `shape` holds no cell, or `num_threads` is less than 1.
+    """
+    files = [pathlib.Path(path) for path in paths]
+    if not files:
+        raise ValueError("`paths` must name at least one image.")
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f"`shape` (={shape}) must be two positive numbers, (h, w).")
+    if num_threads is None:
+        num_threads = min(8, os.cpu_count() or 1)
+    if num_threads < 1:
+        raise ValueError(f"`num_threads` (={num_threads}) must be at least 1.")
+    settings = [_VERSION, _FILTER, *map(int, shape), bool(upright), *background]
+    key = cached_rows.digest("decoded", json.dumps(settings))
+    decode = functools.partial(
+        _decode, shape=shape, upright=upright, background=background
+    )
+    problems: dict[str, tuple[str, str]] = {}  # what is wrong with which file
+    with concurrent.futures.ThreadPoolExecutor(num_threads, "decoding") as pool:
+        ids = _ids(files, pool)
+
+        def make(missing: list[int]) -> Iterator[cached_rows.Rows]:
+            count = max(1, _FILE_BYTES // (shape[0] * shape[1] * 3))
+            for start in range(0, len(missing), count):
+                named = [(files[row], ids[row]) for row in missing[start:][:count]]
+                pixels = np.empty((len(named), *shape, 3), np.uint8)
+                kept: list[str] = []
+                sizes: list[tuple[int, ...]] = []
+                results = pool.map(decode, named)
+                for (path, name), result in zip(named, results, strict=True):
+                    if isinstance(result, Exception):
+                        problems[name] = (str(path), str(result))
+                        continue
+                    size, pixels[len(kept)] = result
+                    kept.append(name)
+                    sizes.append(size)
+                if kept:
+                    yield cached_rows.Rows(kept, np.array(sizes), pixels[: len(kept)])
+
+        found = cached_rows.fill(folder, ids, key=key, make=make)
+    if problems:
+        lines = [
+            problems[name][1].replace(problems[name][0], str(path))  # copies of it too
+            for path, name in zip(files, ids, strict=True)
+            if name in problems
+        ]
+        raise ValueError(_listed(lines, len(files), "cannot be decoded"))
+    return cached_rows.arrange(found, ids, key=key)
+
+
+def read_images(
+    images: cached_rows.CachedRows,
+    rows: np.ndarray,
+    *,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+) -> np.ndarray:
+    """Decoded images as a network takes them, (pixel / 255 - mean) / std.
+
+    Args:
+      images: as of `decode_images`.
+      rows: int [B] in 0 .. N - 1.
+      mean: as for `normalise_images`.
+      std: likewise; with the default of both, inputs lie in [0, 1].
+
+    Returns:
+      float32 [B, h, w, 3], equal bit for bit to these rows of all images normalised.
+
+    Raises:
+      IndexError: as `read_rows`.
+      ValueError: as `normalise_images`.
+    """
+    pixels = cached_rows.read_rows(images, rows)
+    return grey_digits.normalise_images(pixels, mean=mean, std=std)
+
+
+def _ids(
+    paths: Sequence[pathlib.Path], pool: concurrent.futures.ThreadPoolExecutor
+) -> list[str]:
+    found = list(pool.map(_id_or_error, paths))
+    errors = [name for name in found if isinstance(name, OSError)]
+    if errors:
+        kind = FileNotFoundError if _all_missing(errors) else OSError
+        lines = [f"{error.filename}: {error.strerror}" for error in errors]
+        raise kind(_listed(lines, len(paths), "cannot be opened"))
+    return [name for name in found if isinstance(name, str)]
+
+
+def _all_missing(errors: Sequence[OSError]) -> bool:
+    return all(isinstance(error, FileNotFoundError) for error in errors)
+
+
+def _id_or_error(path: pathlib.Path) -> str | OSError:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return error
+
+
+def _decode(
+    file: tuple[pathlib.Path, str],
+    *,
+    shape: tuple[int, int],
+    upright: bool,
+    background: tuple[int, int, int],
+) -> tuple[tuple[int, ...], np.ndarray] | Exception:
+    """Size and pixels of an image, or what is wrong with it."""
+    path, name = file
+    try:
+        image = image_files.read_image(path, background=background, upright=upright)
+        pixels, _ = spatial.resize(image, {}, shape=shape)
+    except (OSError, ValueError) as error:
+        return error
+    # Otherwise the new pixels would be kept under the old bytes, for ever.
+    if _id_or_error(path) != name:
+        return ValueError(f"{path} was changed while the images were being read.")
+    return image.shape[:2], pixels
+
+
+def _listed(lines: Sequence[str], num_images: int, what: str) -> str:
+    return "\n  ".join([f"{len(lines)} of {num_images} images {what}:", *lines])
