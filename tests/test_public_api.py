@@ -457,15 +457,25 @@ API = {
     "files.write_bytes": ("path content", "", ""),
     "files.write_json": ("path value", "", ""),
     "models.above_layer": ("apply_fn layer", "", ""),
+    "models.bcos_contributions": ("forward inputs targets", "", ""),
+    "models.bcos_inputs": ("images", "", ""),
     "models.beam_decode": (
         "head params prefix", "length num_beams length_penalty ids", "ids",
     ),
     "models.freeze": ("apply_fn params model_state", "trained", ""),
     "models.greedy_decode": ("head params prefix", "length ids", "ids"),
+    "models.imagenet_inputs": (
+        "image", "size shorter_side mean std", "size shorter_side mean std",
+    ),
     "models.load_bert": ("folder", "num_classes pooling key", ""),
+    "models.load_resnet": ("path", "num_classes key", ""),
+    "models.load_vision_transformer": (
+        "path", "num_classes key num_heads", "num_heads",
+    ),
     "models.packaged_minilm": ("", "", ""),
     "models.tail": ("apply_fn layer", "input_shape exposed", "exposed"),
     "models.top_layers": ("params", "num_layers", ""),
+    "models.top_stages": ("params", "num_stages", ""),
     "models.load_weights": ("path", "like", "like"),
     "testing.check_apply_fn": (
         "apply_fn params model_state inputs", "skips modes_differ",
