@@ -582,7 +582,6 @@ API = {
     "data.read_mask": ("path", "upright", "upright"),
     "data.read_mask_files": ("folder images", "class_of_value void", "void"),
     "data.read_images": ("images rows", "mean std", "mean std"),
-    "data.read_mask": ("path", "upright", "upright"),
     "data.read_rows": ("cached rows", "", ""),
     "data.read_snli": ("path", "", ""),
     "data.read_structured_esnli": ("path", "", ""),
@@ -600,9 +599,6 @@ API = {
         "folder images", "class_names first inclusive", "class_names first inclusive",
     ),
     "data.read_yolo": ("folder images", "class_names", "class_names"),
-    "data.reference_tokenizer": ("texts", "max_size min_count", "max_size min_count"),
-    "data.region_from_coco": ("annotations", "inside shape", ""),
-    "data.region_from_labels": ("mask", "inside void outside", "void outside"),
     "data.region_of": ("annotated label", "", ""),
     "data.res_annotations": ("directory image_ids", "shape", "shape"),
     "data.resize": ("inputs annotations", "shape", ""),
@@ -810,7 +806,6 @@ DEFAULTS = {
     "data.read_mask_files": {"void": ()},
     "data.read_voc": {"first": 1, "inclusive": True, "class_names": None},
     "data.read_yolo": {"class_names": None},
-    "data.reference_tokenizer": {"max_size": 4096, "min_count": 1},
     "data.region_from_labels": {"void": (), "outside": None},
     "data.res_annotations": {"shape": None},
     "data.rle_from_mask": {"compressed": True},
@@ -912,11 +907,10 @@ def test_every_public_function_is_pinned(module):
 
 def test_the_names_that_are_no_functions():
     names = {
-        "data": "Annotated AnnotatedImages Corpus Dataset Described LabelledRegion "
-        "Marks MaskPixels Object Problem ReferenceCounts SeriesCounts "
-        "SimulatedAnnotations Stream TextExample TextWords TokenCounts",
-        "data": "CachedRows Corpus Dataset Described LabelledRegion Marks ReferenceCounts "
-        "SeriesCounts SimulatedAnnotations Stream TextExample TextWords TokenCounts",
+        "data": "Annotated AnnotatedImages CachedRows Corpus Dataset Described "
+        "LabelledRegion Marks MaskPixels Object Problem ReferenceCounts SeriesCounts "
+        "SimulatedAnnotations Stream TextExample TextWords TokenCounts "
+        "UndecodableError",
         "training": "Aux Interrupted LockedError NonFiniteError",
     }
     for module, classes in names.items():

@@ -57,7 +57,9 @@ def keep(run_dir: pathlib.Path, found: Photographs) -> None:
         for p in found.problems
     ]
     if found.num_clipped:
-        what = f"{found.num_clipped} boxes reached beyond their photographs and were cut"
+        what = (
+            f"{found.num_clipped} boxes reached beyond their photographs and were cut"
+        )
         problems.append({"file": "all", "place": "boxes", "what is wrong": what})
     files.write_json(
         run_dir / _NAME,

@@ -141,9 +141,7 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
     )  # fmt: skip
     assert config.run_dir is not None
     counted.keep(config.run_dir, found)
-    predict_file.write(
-        config.run_dir, found.class_names, backbone, size=_size(config)
-    )
+    predict_file.write(config.run_dir, found.class_names, backbone, size=_size(config))
     measure = measuring.make_measurement(
         found, network,
         num_evaluated=config.num_evaluated, num_points=config.num_points,

@@ -167,9 +167,7 @@ def make_optimizer(
         guidance = jax.tree.map(lambda leaf: True, params["guidance"])
         return {"model": trained(params["model"]), "guidance": guidance}
 
-    return optax.partition(
-        {True: optax.adam(rate), False: optax.set_to_zero()}, labels
-    )
+    return optax.partition({True: optax.adam(rate), False: optax.set_to_zero()}, labels)
 
 
 def _start(

@@ -97,9 +97,7 @@ def read_photographs(
     kept = [(one, t) for one, t in kept if one.name not in lost]
     labels = np.array([t.label for _, t in kept], np.int32)
     _check_counts(labels, found.class_names, problems)
-    outlines = [
-        _outlined(one, t.label, size) for one, t in kept
-    ]
+    outlines = [_outlined(one, t.label, size) for one, t in kept]
     boxes, boxes_valid = _padded([boxes for _, boxes in outlines])
     group_names = tuple(sorted({t.group for _, t in kept if t.group}))
     numbers = {name: number for number, name in enumerate(group_names)}

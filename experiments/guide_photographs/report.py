@@ -192,8 +192,12 @@ def _findings(best: Found, guided: list[str], known: counted.Counted) -> list[st
         line
         for what, get in numbers.items()
         for line in report.findings(
-            best, what, get,
-            guided=guided, unguided=terms.UNGUIDED, control_of=_control_of,
+            best,
+            what,
+            get,
+            guided=guided,
+            unguided=terms.UNGUIDED,
+            control_of=_control_of,
         )  # fmt: skip
     ] + _background(best)
 
@@ -291,7 +295,9 @@ def _undefined(found: Found) -> dict[str, int]:
     return undefined.counts(
         found,
         {
-            f"maps without energy by {LONG[e]}": lambda m, e=e: m.energy[e].num_undefined
+            f"maps without energy by {LONG[e]}": lambda m, e=e: (
+                m.energy[e].num_undefined
+            )
             for e in EXPLAINERS
         },
     )

@@ -57,6 +57,12 @@ from xguide_jax.data.images.coco_format import (
     rle_from_mask,
 )
 from xguide_jax.data.images.composites import swapped_backgrounds, without_object
+from xguide_jax.data.images.decoded_cache import (
+    UndecodableError,
+    decode_images,
+    read_images,
+)
+from xguide_jax.data.images.features_cache import arrays_digest, cache_features
 from xguide_jax.data.images.formats.box_csv import read_box_csv
 from xguide_jax.data.images.formats.class_folders import read_class_folders
 from xguide_jax.data.images.formats.coco import read_coco
@@ -77,8 +83,6 @@ from xguide_jax.data.images.formats.record import (
 )
 from xguide_jax.data.images.formats.voc import read_voc
 from xguide_jax.data.images.formats.yolo import read_yolo
-from xguide_jax.data.images.decoded_cache import decode_images, read_images
-from xguide_jax.data.images.features_cache import arrays_digest, cache_features
 from xguide_jax.data.images.image_files import read_image, read_mask
 from xguide_jax.data.images.label_masks import LabelledRegion, region_from_labels
 from xguide_jax.data.images.measurements import (
@@ -186,6 +190,7 @@ __all__ = (
     "TextExample",
     "TextWords",
     "TokenCounts",
+    "UndecodableError",
     "arrays_digest",
     "batch_indices",
     "bccd_crops",
@@ -251,11 +256,10 @@ __all__ = (
     "read_fever",
     "read_hans",
     "read_image",
+    "read_images",
     "read_labelme",
     "read_mask",
     "read_mask_files",
-    "read_images",
-    "read_mask",
     "read_rows",
     "read_snli",
     "read_structured_esnli",

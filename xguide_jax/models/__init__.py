@@ -18,7 +18,11 @@ from xguide_jax.models.efficientnet_lite import (
 )
 from xguide_jax.models.efficientnet_lite_weights import load_efficientnet_lite0
 from xguide_jax.models.freezing import freeze
-from xguide_jax.models.imagenet_inputs import imagenet_inputs
+from xguide_jax.models.imagenet_inputs import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    imagenet_inputs,
+)
 from xguide_jax.models.minilm import packaged_minilm
 from xguide_jax.models.overriding import override
 from xguide_jax.models.pooling import AttentionPooling
@@ -36,6 +40,8 @@ from xguide_jax.models.vision_transformer_weights import load_vision_transformer
 from xguide_jax.models.weights import load_weights
 
 __all__ = (
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "LSTM",
     "AttentionPooling",
     "BcosCNN",

@@ -53,7 +53,8 @@ class CachedRows(NamedTuple):
       files: arrays [n, ...] that are mapped into memory, read only.
       places: int [N, 2], the file of each row and where it stands in that.
       sizes: int [N, 2], height and width of each image before it was resized.
-      ids: the SHA-256 of each image's bytes, in hexadecimal.
+      ids: the SHA-256 of each image's bytes, in hexadecimal, and ' upright' behind it
+        where the image was turned by its EXIF part.
       key: how the rows were made, in hexadecimal.
     """
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -29,12 +29,25 @@ _FILE_BYTES = 1 << 27
 Path = str | os.PathLike[str]
 
 
+class UndecodableError(ValueError):
+    """Some image files cannot be decoded.
+
+    Attributes:
+      reasons: {path, as text: what is wrong with the file}.
+    """
+
+    def __init__(self, reasons: Mapping[str, str], num_images: int) -> None:
+        lines = list(reasons.values())
+        super().__init__(_listed(lines, num_images, "cannot be decoded"))
+        self.reasons = dict(reasons)
+
+
 def decode_images(
     paths: Sequence[Path],
     folder: Path,
     *,
     shape: tuple[int, int],
-    upright: bool = True,
+    upright: bool | Sequence[bool] = True,
     background: tuple[int, int, int] = _WHITE,
     num_threads: int | None = None,
 ) -> cached_rows.CachedRows:
@@ -65,7 +78,7 @@ def decode_images(
       folder: of the pixels; made if it is missing. Nothing in it is needed: what is
         removed is decoded again.
       shape: `(h, w)` to which every image is stretched.
-      upright: as for `read_image`.
+      upright: as for `read_image`, of all images or of each, `upright_of` it.
       background: as for `read_image`.
       num_threads: how many files are decoded at once; None for the number of
         processors, at most 8.
@@ -78,36 +91,48 @@ def decode_images(
       ImportError: if pillow is not installed.
       OSError: naming all files that cannot be opened, before any is decoded; or naming
         `folder`, if it is full, may not be written or is a file.
-      ValueError: naming all files that cannot be decoded, once the others are; or if
-        there are none, `shape` holds no cell, or `num_threads` is less than 1.
+      UndecodableError: naming all files that cannot be decoded, once the others are; a
+        ValueError.
+      ValueError: if there are no paths, `upright` is not one for each, `shape` holds no
+        cell, or `num_threads` is less than 1.
     """
     files = [pathlib.Path(path) for path in paths]
     if not files:
         raise ValueError("`paths` must name at least one image.")
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"`shape` (={shape}) must be two positive numbers, (h, w).")
+    turned = [upright] * len(files) if isinstance(upright, bool) else list(upright)
+    if len(turned) != len(files):
+        raise ValueError(
+            f"`upright` ({len(turned)} of them) must be one for each of {len(files)} "
+            "`paths`."
+        )
     if num_threads is None:
         num_threads = min(8, os.cpu_count() or 1)
     if num_threads < 1:
         raise ValueError(f"`num_threads` (={num_threads}) must be at least 1.")
-    settings = [_VERSION, _FILTER, *map(int, shape), bool(upright), *background]
+    settings = [_VERSION, _FILTER, *map(int, shape), *background]
     key = cached_rows.digest("decoded", json.dumps(settings))
-    decode = functools.partial(
-        _decode, shape=shape, upright=upright, background=background
-    )
+    decode = functools.partial(_decode, shape=shape, background=background)
     problems: dict[str, tuple[str, str]] = {}  # what is wrong with which file
     with concurrent.futures.ThreadPoolExecutor(num_threads, "decoding") as pool:
-        ids = _ids(files, pool)
+        ids = [
+            f"{name} upright" if turn else name
+            for name, turn in zip(_ids(files, pool), turned, strict=True)
+        ]
 
         def make(missing: list[int]) -> Iterator[cached_rows.Rows]:
             count = max(1, _FILE_BYTES // (shape[0] * shape[1] * 3))
             for start in range(0, len(missing), count):
-                named = [(files[row], ids[row]) for row in missing[start:][:count]]
+                named = [
+                    (files[row], ids[row], turned[row])
+                    for row in missing[start:][:count]
+                ]
                 pixels = np.empty((len(named), *shape, 3), np.uint8)
                 kept: list[str] = []
                 sizes: list[tuple[int, ...]] = []
                 results = pool.map(decode, named)
-                for (path, name), result in zip(named, results, strict=True):
+                for (path, name, _), result in zip(named, results, strict=True):
                     if isinstance(result, Exception):
                         problems[name] = (str(path), str(result))
                         continue
@@ -119,12 +144,13 @@ def decode_images(
 
         found = cached_rows.fill(folder, ids, key=key, make=make)
     if problems:
-        lines = [
-            problems[name][1].replace(problems[name][0], str(path))  # copies of it too
+        reasons = {
+            # Copies of a file, too.
+            str(path): problems[name][1].replace(problems[name][0], str(path))
             for path, name in zip(files, ids, strict=True)
             if name in problems
-        ]
-        raise ValueError(_listed(lines, len(files), "cannot be decoded"))
+        }
+        raise UndecodableError(reasons, len(files))
     return cached_rows.arrange(found, ids, key=key)
 
 
@@ -179,21 +205,20 @@ def _id_or_error(path: pathlib.Path) -> str | OSError:
 
 
 def _decode(
-    file: tuple[pathlib.Path, str],
+    file: tuple[pathlib.Path, str, bool],
     *,
     shape: tuple[int, int],
-    upright: bool,
     background: tuple[int, int, int],
 ) -> tuple[tuple[int, ...], np.ndarray] | Exception:
     """Size and pixels of an image, or what is wrong with it."""
-    path, name = file
+    path, name, upright = file
     try:
         image = image_files.read_image(path, background=background, upright=upright)
         pixels, _ = spatial.resize(image, {}, shape=shape)
     except (OSError, ValueError) as error:
         return error
     # Otherwise the new pixels would be kept under the old bytes, for ever.
-    if _id_or_error(path) != name:
+    if _id_or_error(path) != name.removesuffix(" upright"):
         return ValueError(f"{path} was changed while the images were being read.")
     return image.shape[:2], pixels
 
