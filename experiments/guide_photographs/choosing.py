@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-
 from experiments.guide_photographs.measuring import Measured
 from experiments.running import arms, results
 

@@ -1,4 +1,4 @@
-"""How many photographs there are, and what was left out: kept in the run for reports."""
+"""How many photographs there are, and what was left out, kept for reports."""
 
 import pathlib
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Your own photographs: does guidance stop a network from looking at the background?
+"""Your own photographs, guided away from their backgrounds.
 
 Photographs with boxes or masks, of any common form, are read, checked and counted; what
 cannot be used is named. Networks are trained unguided, guided by the annotation, and
@@ -9,7 +9,7 @@ where they look.
 
     python -m experiments.guide_photographs
     python -m experiments.guide_photographs --images photos --annotations boxes.json
-    python -m experiments.guide_photographs --images photos --annotations labels \\
+    python -m experiments.guide_photographs --images photos --annotations boxes.json
         --table photos.csv --backbone efficientnet-lite0 --seeds 3
 
 Without --images it writes an example of its own: digits on pictures of grass and
@@ -62,6 +62,9 @@ class Config(flags.RunConfig):
     auto: all of small-cnn, the classifier of others."""
     size: int | None = None
     """Pixels a side, to which photographs are stretched; 64 to 224 if left out."""
+    # Before `terms`, which is a module here and a flag from its own line on.
+    arms: tuple[str, ...] = (terms.UNGUIDED,)
+    """The arm without a term, and any of `term=weight` or `term=weight@random`."""
     terms: tuple[str, ...] = ("energy", "region_consistency", "swapped")
     """Each is trained with the boxes and with random ones."""
     weights: tuple[float, ...] = (0.3, 1.0, 3.0)
@@ -69,8 +72,6 @@ class Config(flags.RunConfig):
     select: choosing.Rule = "composites"
     """How a weight is chosen on validation photographs: by accuracy on objects before
     backgrounds of other classes, or by energy in the region where accuracy stays."""
-    arms: tuple[str, ...] = (terms.UNGUIDED,)
-    """Further arms, `term=weight` or `term=weight@random`."""
     num_steps: int = 400
     batch_size: int = 32
     log_every: int = 50
@@ -171,10 +172,9 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
 
 
 def _photographs(config: Config) -> photographs.Photographs:
-    assert config.run_dir is not None
     images, annotations, table = config.images, config.annotations, config.table
     if images is None or annotations is None:
-        folder = config.run_dir / "example"
+        folder = _run_dir(config) / "example"
         example.write_example(folder)
         images, annotations, table = example.paths(folder)
     return photographs.read_photographs(
@@ -182,9 +182,13 @@ def _photographs(config: Config) -> photographs.Photographs:
     )
 
 
+def _run_dir(config: Config) -> pathlib.Path:
+    assert config.run_dir is not None  # the command has given it one
+    return config.run_dir
+
+
 def _cache(config: Config) -> pathlib.Path:
-    assert config.run_dir is not None
-    return config.run_dir / "cache"
+    return _run_dir(config) / "cache"
 
 
 def _size(config: Config) -> int:
@@ -199,8 +203,8 @@ def _backbone(config: Config, *, num_classes: int) -> backbones.Backbone:
 
 EXPERIMENT = loop.Experiment(
     name="guide_photographs",
-    question="On your own photographs: does guidance stop a network from looking at the "
-    "background?",
+    question="On your own photographs: does guidance stop a network from looking at "
+    "the background?",
     cost="19 arms, one seed, on an example of its own: not measured yet",
     config=Config,
     check=check,
@@ -208,7 +212,7 @@ EXPERIMENT = loop.Experiment(
     trials=trials,
     measured=measuring.Measured,
     report=lambda found, config: report.make_report(
-        found, config.select, config.run_dir
+        found, config.select, _run_dir(config)
     ),
     spread=spread,
 )

@@ -198,7 +198,7 @@ def _few(labels: np.ndarray, regions: np.ndarray, count: int) -> np.ndarray:
         label = int(labels[row])
         turn.append(seen.get(label, 0))
         seen[label] = seen.get(label, 0) + 1
-    return order[np.lexsort((order, turn))][:count]
+    return order[np.lexsort((order, np.array(turn, int)))][:count]
 
 
 def _by_group(

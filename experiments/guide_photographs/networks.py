@@ -1,4 +1,4 @@
-"""A backbone cut in two: what is held is computed once, what is behind it is trained."""
+"""A backbone cut in two: what is held is computed once, what is behind is trained."""
 
 import functools
 import pathlib

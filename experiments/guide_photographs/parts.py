@@ -53,9 +53,10 @@ def split_rows(found: Photographs, *, seed: int) -> Rows:
     for part, chosen in zip(PARTS, rows, strict=True):
         counts = np.bincount(found.labels[chosen], minlength=len(found.class_names))
         if np.any(counts < 2):
+            of_class = dict(zip(found.class_names, counts.tolist(), strict=True))
             raise flags.RefusedError(
                 f"the part {part!r} of seed {seed} must have two photographs of each "
-                f"class, not {dict(zip(found.class_names, counts.tolist(), strict=True))}."
+                f"class, not {of_class}."
             )
     return rows
 

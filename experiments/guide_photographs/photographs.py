@@ -3,7 +3,6 @@
 Pixels stay on disk, decoded once; regions are in memory, at the size of training.
 """
 
-import collections
 import pathlib
 from typing import NamedTuple
 
@@ -181,16 +180,11 @@ def _padded(boxes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def _check_counts(
     labels: np.ndarray, class_names: tuple[str, ...], problems: list[data.Problem]
 ) -> None:
-    counts = collections.Counter(labels.tolist())
-    few = {
-        name: counts[number]
-        for number, name in enumerate(class_names)
-        if counts[number] < _FEWEST
-    }
-    if few or len(class_names) < 2:
+    counts = np.bincount(labels, minlength=len(class_names)).tolist()
+    if len(class_names) < 2 or min(counts) < _FEWEST:
         first = "; ".join(f"{p.file}, {p.place}: {p.what}" for p in problems[:3])
         raise flags.RefusedError(
-            f"every one of at least two classes must have {_FEWEST} photographs, but "
-            f"there are {dict(zip(class_names, map(counts.__getitem__, range(len(class_names))), strict=True))}; "
-            f"{len(problems)} problems were found ({first})."
+            f"each of at least two classes must have {_FEWEST} photographs, but there "
+            f"are {dict(zip(class_names, counts, strict=True))}; {len(problems)} "
+            f"problems were found{f', such as {first}' if first else ''}."
         )

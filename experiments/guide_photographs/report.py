@@ -1,6 +1,7 @@
 """What is said of guided photographs: findings, pictures and tables."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from experiments.guide_photographs.choosing import Choice, Found
 from experiments.guide_photographs.measuring import EXPLAINERS, Measured, Shown
 from experiments.running import report, results, undefined
 from xguide_jax import reporting
+from xguide_jax.evaluation import Summary
 
 LONG = {"grad_cam": "Grad-CAM", "integrated_gradients": "integrated gradients"}
 BEST: dict[str, Literal["max", "min"]] = {
@@ -24,8 +26,8 @@ LOGGED = {
 RULES = {
     "composites": "the highest accuracy on validation objects before backgrounds of "
     "other classes",
-    "accuracy": "of the weights whose validation accuracy is within .03 of the unguided "
-    "one, the most energy in the region on validation photographs",
+    "accuracy": "of the weights whose validation accuracy is within .03 of that of "
+    "the unguided network, the most energy in the region on validation photographs",
 }
 SUMMARY = """\
 {total} photographs ({seeds}). All arms of a seed share parts, initial weights and
@@ -42,7 +44,9 @@ test. Energy is the share of a map's positive part that lies in the region.
 """
 
 
-def make_report(found: Found, rule: choosing.Rule, run_dir: pathlib.Path) -> Any:
+def make_report(
+    found: Found, rule: choosing.Rule, run_dir: pathlib.Path
+) -> report.Report:
     """The report of a finished run.
 
     Args:
@@ -124,18 +128,30 @@ def _control_of(found: Found, name: str) -> str | None:
 
 
 def _looking() -> list[report.Column]:
-    return [
-        *(
-            report.mean(
-                f"energy in the region, {LONG[e]}", lambda m, e=e: m.energy[e].mean
-            )
-            for e in EXPLAINERS
-        ),
-        *(
-            report.as_zero(f"{LONG[e]}, undefined as 0", lambda m, e=e: m.energy[e])
-            for e in EXPLAINERS
-        ),
+    means = [
+        report.mean(f"energy in the region, {LONG[e]}", _energy_by(e, "mean"))
+        for e in EXPLAINERS
     ]
+    return [
+        *means,
+        *(report.as_zero(f"{LONG[e]}, undefined as 0", _by(e)) for e in EXPLAINERS),
+    ]
+
+
+def _by(explainer: str) -> Callable[[Measured], Summary]:
+    return lambda measured: measured.energy[explainer]
+
+
+def _energy_by(explainer: str, part: str) -> Callable[[Measured], float]:
+    return lambda measured: getattr(measured.energy[explainer], part)
+
+
+def _in_class(number: int) -> Callable[[Measured], float]:
+    return lambda measured: measured.classes[number]
+
+
+def _in_group(number: int) -> Callable[[Measured], float]:
+    return lambda measured: measured.groups[number]
 
 
 def _validation() -> list[report.Column]:
@@ -150,19 +166,18 @@ def _validation() -> list[report.Column]:
 def _groups(best: Found, known: counted.Counted) -> list[report.Column]:
     first = next(iter(best.values()))[0].measured
     columns = [
-        report.mean(f"{name} (n = {count})", lambda m, n=n: m.classes[n])
-        for n, (name, count) in enumerate(
+        report.mean(f"{name} (n = {count})", _in_class(number))
+        for number, (name, count) in enumerate(
             zip(known.class_names, first.counts, strict=True)
         )
     ]
     pairs = [(c, g) for c in known.class_names for g in known.group_names]
     return columns + [
         report.mean(
-            f"{label}, {group} (n = {first.group_counts[n]})",
-            lambda m, n=n: m.groups[n],
+            f"{label}, {group} (n = {first.group_counts[number]})", _in_group(number)
         )
-        for n, (label, group) in enumerate(pairs)
-        if first.group_counts[n]
+        for number, (label, group) in enumerate(pairs)
+        if first.group_counts[number]
     ]
 
 
@@ -188,18 +203,13 @@ def _findings(best: Found, guided: list[str], known: counted.Counted) -> list[st
         f"accuracy, {_headline(known)[0]}": _headline(known)[1],
         "energy of integrated gradients in the region": _energy,
     }
-    return [
-        line
-        for what, get in numbers.items()
-        for line in report.findings(
-            best,
-            what,
-            get,
-            guided=guided,
-            unguided=terms.UNGUIDED,
-            control_of=_control_of,
+    lines = []
+    for what, get in numbers.items():
+        lines += report.findings(
+            best, what, get,
+            guided=guided, unguided=terms.UNGUIDED, control_of=_control_of,
         )  # fmt: skip
-    ] + _background(best)
+    return [*lines, *_background(best)]
 
 
 def _energy(measured: Measured) -> float:
@@ -292,12 +302,8 @@ def _enlarged(maps: np.ndarray, size: int) -> np.ndarray:
 
 
 def _undefined(found: Found) -> dict[str, int]:
-    return undefined.counts(
-        found,
-        {
-            f"maps without energy by {LONG[e]}": lambda m, e=e: (
-                m.energy[e].num_undefined
-            )
-            for e in EXPLAINERS
-        },
-    )
+    maps = {
+        f"maps without energy by {LONG[e]}": _energy_by(e, "num_undefined")
+        for e in EXPLAINERS
+    }
+    return undefined.counts(found, maps)

@@ -51,7 +51,7 @@ def read_table(path: pathlib.Path) -> dict[str, dict[str, str]]:
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         names = reader.fieldnames or ()
-        if "image" not in names or (strange := sorted(set(names) - set(_COLUMNS))):
+        if "image" not in names or set(names) - set(_COLUMNS):
             raise ValueError(
                 f"{path.name}, line 1: the columns must be 'image' and some of "
                 f"{_COLUMNS[1:]}, not {list(names)}."

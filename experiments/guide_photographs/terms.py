@@ -99,11 +99,11 @@ def terms_of(arm: arms.Arm, network: networks.Network, *, num_steps: int) -> Ter
 
 
 def _term(name: str, network: networks.Network) -> GuidanceTerm:
-    swap = {
-        "fill": guidance.other_backgrounds,
-        "layer": network.replaced,
-        "inside_share": 0.0 if network.replaced is None else 0.5,
-    }
+    swap = functools.partial(
+        _swap, layer=network.replaced,
+        # Of pixels there are no parts.
+        inside_share=0.0 if network.replaced is None else 0.5,
+    )  # fmt: skip
     explain = guidance.explain(
         functools.partial(
             attributions.signed_grad_cam, score_fn=attributions.centred_logit
@@ -115,8 +115,8 @@ def _term(name: str, network: networks.Network) -> GuidanceTerm:
         "energy": lambda: guidance.localisation(
             loss=losses.leaky_energy, explain=explain
         ),
-        "region_consistency": lambda: guidance.region_consistency(**swap),
-        "swapped": lambda: guidance.replaced_background_loss(**swap),
+        "region_consistency": lambda: swap(guidance.region_consistency),
+        "swapped": lambda: swap(guidance.replaced_background_loss),
         "right_reasons": lambda: guidance.right_for_right_reasons(
             explain=guidance.explain(
                 functools.partial(
@@ -133,3 +133,9 @@ def _term(name: str, network: networks.Network) -> GuidanceTerm:
         ),
     }
     return made[name]()
+
+
+def _swap(
+    term: Callable[..., GuidanceTerm], *, layer: str | None, inside_share: float
+) -> GuidanceTerm:
+    return term(fill=guidance.other_backgrounds, layer=layer, inside_share=inside_share)

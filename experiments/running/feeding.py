@@ -68,6 +68,38 @@ def described_batches(dataset: data.Dataset, *, batch_size: int, seed: int) -> B
     return batch_at
 
 
+def streamed_batches(
+    dataset: data.Dataset,
+    read: Callable[[np.ndarray], np.ndarray],
+    *,
+    batch_size: int,
+    seed: int,
+) -> BatchAt:
+    """Batches whose inputs are read from disk, each example once an epoch.
+
+    Args:
+      dataset: the training part, of which 'inputs' are rows.
+      read: rows -> inputs.
+      batch_size: examples a step, over all processes.
+      seed: of this repetition.
+
+    Returns:
+      step -> batch.
+
+    Raises:
+      RefusedError: if there are fewer examples than a batch has.
+    """
+    _check_size(dataset, batch_size)
+    return data.streamed_batches(
+        dataset,
+        read,
+        batch_size=batch_size,
+        seed=seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
 def batches_by_length(
     dataset: data.Dataset,
     *,
