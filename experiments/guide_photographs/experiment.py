@@ -21,6 +21,7 @@ photograph.
 
 import dataclasses
 import functools
+import os
 import pathlib
 from typing import ClassVar
 
@@ -28,7 +29,7 @@ from experiments.guide_photographs import (
     backbones,
     choosing,
     counted,
-    example,
+    examples,
     measuring,
     networks,
     photographs,
@@ -49,6 +50,11 @@ class Config(flags.RunConfig):
 
     images: pathlib.Path | None = None
     """Folder of photographs; an example is written if left out."""
+    example: examples.Name = "digits"
+    """Which: digits needs no files; cells and objects are made of those in
+    --data-dir."""
+    data_dir: pathlib.Path | None = None
+    """Folder of data sets; $XGUIDE_DATA if left out."""
     annotations: pathlib.Path | None = None
     """File or folder of boxes or masks, and classes."""
     table: pathlib.Path | None = None
@@ -97,6 +103,10 @@ def check(config: Config) -> None:
         raise ValueError("`images` and `annotations` must be given together.")
     if config.images is None and config.table is not None:
         raise ValueError("`table` needs `images` and `annotations`.")
+    if config.images is None and config.example != "digits" and not _data_dir(config):
+        raise ValueError(
+            f"--example {config.example} needs --data-dir or $XGUIDE_DATA."
+        )
     flags.check_at_least(config, num_evaluated=1, num_points=1)
     if config.learning_rate is not None and not config.learning_rate > 0:
         raise ValueError(f"`learning_rate` (={config.learning_rate}) must be positive.")
@@ -174,12 +184,20 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
 def _photographs(config: Config) -> photographs.Photographs:
     images, annotations, table = config.images, config.annotations, config.table
     if images is None or annotations is None:
-        folder = _run_dir(config) / "example"
-        example.write_example(folder)
-        images, annotations, table = example.paths(folder)
+        try:
+            images, annotations, table = examples.write_example(
+                _run_dir(config) / "example", config.example, data_dir=_data_dir(config)
+            )
+        except OSError as error:
+            raise flags.RefusedError(str(error)) from error
     return photographs.read_photographs(
         images, annotations, table, size=_size(config), cache=_cache(config)
     )
+
+
+def _data_dir(config: Config) -> pathlib.Path | None:
+    folder = config.data_dir or os.environ.get("XGUIDE_DATA")
+    return None if folder is None else pathlib.Path(folder)
 
 
 def _run_dir(config: Config) -> pathlib.Path:
