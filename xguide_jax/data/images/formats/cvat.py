@@ -133,5 +133,5 @@ def _entry(image: ElementTree.Element, n: int, name: str) -> gathering.Entry:
         written,
         parsing.size(image.get("height"), image.get("width"), where),
         tuple(objects),
-        class_name=tags.pop() if len(tags) == 1 else None,
+        classes=tuple(sorted(tags)),
     )
