@@ -158,9 +158,9 @@ def test_a_file_of_another_form_is_refused(read, content, message):
 
 def test_a_file_that_is_no_json_or_missing_is_named(tmp_path, images):
     (tmp_path / "c.json").write_text('{"images": [')
-    with pytest.raises(ValueError, match="c.json must be json in UTF-8 .*line 1"):
+    with pytest.raises(ValueError, match=r"c.json must be json in UTF-8 .*line 1"):
         data.read_coco(tmp_path / "c.json", images)
-    with pytest.raises(FileNotFoundError, match="d.json"):
+    with pytest.raises(FileNotFoundError, match=r"d\.json"):
         data.read_coco(tmp_path / "d.json", images)
     (tmp_path / "c.json").write_text(json.dumps(_content()))
     with pytest.raises(FileNotFoundError, match="nowhere"):

@@ -27,8 +27,8 @@ _VOC = (
     "</xmin><ymin>1</ymin><xmax>2</xmax><ymax>1</ymax></bndbox></object></annotation>"
 )
 _CVAT = (
-    '<annotations><image name="a.png"><box label="dog" xtl="0" ytl="0" xbr="2" ybr="1"/>'
-    "</image></annotations>"
+    '<annotations><image name="a.png">'
+    '<box label="dog" xtl="0" ytl="0" xbr="2" ybr="1"/></image></annotations>'
 )
 _FILES = {
     "x.json": json.dumps(_COCO),
@@ -99,7 +99,7 @@ def test_what_fits_no_format_is_said(folder, images, tmp_path):
     with pytest.raises(ValueError, match="none fits"):
         data.read_annotations(folder / "a.json", images)
     (folder / "a.json").write_text("{")
-    with pytest.raises(ValueError, match="a.json must be json"):
+    with pytest.raises(ValueError, match=r"a.json must be json"):
         data.read_annotations(folder / "a.json", images)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         data.read_annotations(tmp_path / "nowhere", images)

@@ -16,18 +16,16 @@ def write(tmp_path):
     folder.mkdir()
 
     def writer(values, name="a.png", *, palette=True):
-        picture = PIL.Image.fromarray(
-            np.array(values, np.uint8), "P" if palette else "L"
-        )
+        picture = PIL.Image.fromarray(np.array(values, np.uint8))
         if palette:  # all colours alike: only the numbers tell
             picture.putpalette([7] * 768)
+            assert picture.mode == "P"
         picture.save(folder / name)
         return folder
 
     return writer
 
 
-@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
 @pytest.mark.parametrize("palette", [True, False])
 def test_values_are_classes_and_void(write, images, photograph, palette):
     photograph("a.jpg", (2, 4))
@@ -45,7 +43,6 @@ def test_values_are_classes_and_void(write, images, photograph, palette):
     assert data.object_mask(void, (2, 4)).tolist() == expected
 
 
-@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
 def test_a_value_without_a_class_is_a_problem_and_a_mask_may_be_empty(
     write, images, photograph
 ):
@@ -59,7 +56,6 @@ def test_a_value_without_a_class_is_a_problem_and_a_mask_may_be_empty(
     assert places == [("a.png", f"value {value}") for value in (1, 3, 255)]
 
 
-@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
 def test_a_mask_of_another_size_than_its_image_is_refused(write, images, photograph):
     photograph("a.jpg", (4, 4))
     found = data.read_mask_files(write(_VALUES), images, class_of_value=_NAMES)
@@ -69,8 +65,8 @@ def test_a_mask_of_another_size_than_its_image_is_refused(write, images, photogr
 
 def test_colours_and_values_that_are_both_are_refused(tmp_path, images):
     PIL.Image.new("RGB", (4, 2)).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="a.png .mode RGB. must be a mask"):
+    with pytest.raises(ValueError, match=r"a.png .mode RGB. must be a mask"):
         data.read_mask_files(tmp_path, images, class_of_value=_NAMES)
     for classes, void in (({}, ()), (_NAMES, (2, 255))):
-        with pytest.raises(ValueError, match="`class_of_value` .* must name a class"):
+        with pytest.raises(ValueError, match=r"`class_of_value` .* must name a class"):
             data.read_mask_files(tmp_path, images, class_of_value=classes, void=void)

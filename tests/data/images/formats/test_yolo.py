@@ -71,7 +71,7 @@ def test_two_images_of_one_stem_are_refused(write, images, photograph):
 def test_names_are_read_from_a_list(write, images, photograph):
     photograph("a.png")
     folder = write("1 0.5 0.5 1 1")
-    with pytest.raises(ValueError, match="`class_names` .* there is no classes.txt"):
+    with pytest.raises(ValueError, match=r"`class_names` .* there is no classes.txt"):
         data.read_yolo(folder, images)
     (folder.parent / "classes.txt").write_text("dog\ncat\n")
     assert data.read_yolo(folder, images).class_names == ("dog", "cat")
