@@ -96,7 +96,10 @@ def test_two_ids_of_one_name_are_one_class(read):
         ({"segmentation": [[1, 1, 4, 4, 8, 8]]}, "outline covers no pixel"),
         ({"segmentation": [[0.1, 0.2, 0.5, 0.5, 0.2, 0.9]]}, "fractions"),
         ({"segmentation": [[-90, 1, 0.2, 1, 0.2, 9, -90, 9]]}, "covers no pixel"),
-        ({"segmentation": {"size": [16, 12], "counts": [192]}}, "the image's"),
+        ({"segmentation": {"size": [16, 12], "counts": [192]}}, "must be of its image"),
+        ({"segmentation": {"size": [9**9] * 2, "counts": [9**18]}}, "must be of its"),
+        ({"segmentation": {"counts": [192]}}, "must be of its image"),
+        ({"segmentation": {"size": [12, 16], "counts": [190]}}, "sum to 12 * 16"),
         ({"segmentation": {"size": [12, 16], "counts": [192]}}, "covers no pixel"),
         ({"segmentation": {"size": [12, 16], "counts": "~"}}, "must have 'size'"),
         ({"category_id": 3}, "its category 3 is not in the list"),
@@ -253,3 +256,54 @@ def test_masks_are_those_of_the_published_tools(tmp_path, images, photograph):
     assert iou[middling, 0].mean() >= 0.995
     np.testing.assert_allclose(ratio[middling], 1, atol=0.01)
     np.testing.assert_allclose(ratio.mean(), 1, atol=0.001)
+
+
+_NAMES = ("a.png", "b/Ä.png", "b/A\u0308.png", "gone.png", "/a.png", "../a.png")
+_ENTRY = st.tuples(st.integers(0, 4), st.sampled_from(_NAMES))
+_NUMBER = st.integers(-4, 20)
+_ANNOTATION = st.fixed_dictionaries(
+    {
+        "image_id": st.integers(0, 5),
+        "category_id": st.sampled_from([18, 90, 3]),
+        "iscrowd": st.integers(0, 1),
+        "bbox": st.tuples(_NUMBER, _NUMBER, st.integers(-1, 9), st.integers(0, 9)),
+    }
+)
+
+
+@hypothesis.given(
+    listed=st.lists(_ENTRY, max_size=4), drawn=st.lists(_ANNOTATION, max_size=6)
+)
+@hypothesis.settings(
+    max_examples=60,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+def test_what_is_written_is_kept_or_named(read, images, photograph, listed, drawn):
+    """Whatever the file holds: nothing is lost, and nothing is kept that is wrong."""
+    if not (images / "b").exists():
+        photograph("b/Ä.png")
+    entries = [{"id": one, "file_name": name} for one, name in listed]
+    content = _content(*drawn, images=entries)
+    found = read({**content, "images": entries})
+    named = [problem.place for problem in found.problems]
+    ids = [one for one, _ in listed]
+    kept = {image.name: image for image in found.images}
+    assert len(kept) == len(found.images)
+    assert set(kept) <= {"a.png", "b/Ä.png"}
+    usable = {}
+    for n, (one, name) in enumerate(listed):
+        composed = "b/Ä.png" if name.startswith("b") else name
+        if f"images[{n}]" in named:
+            continue
+        assert ids.count(one) == 1
+        usable[one] = kept.pop(composed)
+    assert not kept
+    for one, image in usable.items():
+        places = [n for n, each in enumerate(drawn) if each["image_id"] == one]
+        faults = [n for n in places if f"annotations[{n}] (id None)" in named]
+        assert len(image.objects) + len(image.void) + len(faults) == len(places)
+        void = [n for n in places if drawn[n]["iscrowd"] and n not in faults]
+        assert len(image.void) == len(void)
+    for n, each in enumerate(drawn):
+        if each["image_id"] not in ids or each["category_id"] == 3:
+            assert f"annotations[{n}] (id None)" in named

@@ -93,6 +93,14 @@ def test_a_tag_is_the_class_of_the_image(read):
             "must sum to its 2 * 2 pixels",
         ),
         (
+            '<mask label="cat" rle="1,8" left="0" top="0" width="9" height="1"/>',
+            "no more than its image has",
+        ),
+        (
+            '<mask label="cat" rle="1,3" left="0.5" top="0" width="2" height="2"/>',
+            "must be whole pixels",
+        ),
+        (
             '<mask label="cat" rle="x" left="0" top="0" width="2" height="2"/>',
             "must be whole numbers",
         ),

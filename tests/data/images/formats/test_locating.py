@@ -122,12 +122,15 @@ def test_which_way_up_an_annotation_fits(
 
 def test_only_labelme_turns_where_the_size_does_not_tell(tmp_path, images, photograph):
     photograph("a.jpg", (12, 16), orientation=3)
-    (tmp_path / "a.json").write_text(
-        '{"imagePath": "a.jpg", "imageHeight": 12, "imageWidth": 16, "shapes": []}'
-    )
-    (image,) = data.read_labelme(tmp_path / "a.json", images).images
-    assert data.upright_of(image)
-    assert image.size == (12, 16)
+    photograph("b.jpg", (12, 16), orientation=6)
+    photograph("c.jpg", (12, 16))
+    size = '"imageHeight": 12, "imageWidth": 16,'
+    (tmp_path / "a.json").write_text(f'{{{size} "shapes": []}}')
+    for name in "bc":
+        (tmp_path / f"{name}.json").write_text('{"shapes": []}')
+    found = data.read_labelme(tmp_path, images).images
+    assert [data.upright_of(image) for image in found] == [True, True, False]
+    assert [image.size for image in found] == [(12, 16), (16, 12), (12, 16)]
 
 
 def test_sizes_are_height_and_width(photograph):
