@@ -35,7 +35,7 @@ def read(tmp_path, images, photograph):
 
 
 def test_ids_have_gaps_and_boxes_a_size(read, images):
-    other = {**_BOX, "id": 2, "category_id": 90, "bbox": [10.5, 4, 20, 4]}
+    other = {**_BOX, "id": 2, "category_id": 90, "bbox": [10.5, 4, 20, 9]}
     found = read(_content(_BOX, other))
     assert found.class_names == ("dog", "toothbrush")
     assert found.problems == ()
@@ -44,7 +44,7 @@ def test_ids_have_gaps_and_boxes_a_size(read, images):
     assert [one.label for one in image.objects] == [0, 1]
     np.testing.assert_array_equal(image.objects[0].box, [1, 0, 3, 3])
     # Cut at the border, and counted.
-    np.testing.assert_array_equal(image.objects[1].box, [10.5, 4, 16, 8])
+    np.testing.assert_array_equal(image.objects[1].box, [10.5, 4, 16, 12])
     assert found.num_clipped == 1
     assert np.argwhere(data.region_of(image, 0)).tolist() == [
         [row, column] for row in range(3) for column in (1, 2)
@@ -87,6 +87,7 @@ def test_two_ids_of_one_name_are_one_class(read):
         ({"bbox": [1, 1, 0, 3]}, "must have an area"),
         ({"bbox": [1, 1, -1, 3]}, "have a size of at least 0"),
         ({"bbox": [16, 0, 2, 2]}, "lies outside of its image"),
+        ({"bbox": [0, 12, 2, 2]}, "lies outside of its image"),
         ({"bbox": [-2, -2, 2, 9]}, "lies outside of its image"),
         ({"bbox": [1.2, 1, 0.5, 3]}, "covers no pixel"),
         ({"bbox": None}, "neither a box nor an outline"),
