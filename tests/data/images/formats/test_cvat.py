@@ -51,7 +51,7 @@ def test_a_mask_runs_along_the_rows_of_its_rectangle(read):
     found = read(f'<mask label="cat" {code}/>')
     assert _region(found) == [[2, 5], [2, 6], [3, 4]]
     # Beyond the corner: only the lower right part is seen.
-    code = 'rle="0, 6" left="-2" top="-1" width="3" height="2"'
+    code = 'rle="5, 1" left="-2" top="-1" width="3" height="2"'
     assert _region(read(f'<mask label="cat" {code}/>')) == [[0, 0]]
 
 

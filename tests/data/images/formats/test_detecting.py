@@ -93,6 +93,7 @@ def test_several_formats_or_files_are_named(folder, images):
 
 
 def test_what_fits_no_format_is_said(folder, images, tmp_path):
+    (folder / "numbers.txt").write_text("0.5 0.5 0.5 1 1\n")  # of no class
     with pytest.raises(ValueError, match=r"formats \['VOC', .*'class folders'\]; none"):
         data.read_annotations(folder, images)
     (folder / "a.json").write_text("{}")
