@@ -100,6 +100,6 @@ def _entry(
         image,
         None,
         tuple(objects),
-        class_name=whole.pop() if whole else None,
+        classes=tuple(whole),
         group=groups.pop() or None,
     )

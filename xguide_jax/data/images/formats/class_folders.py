@@ -41,7 +41,7 @@ def read_class_folders(folder: str | os.PathLike[str]) -> record.AnnotatedImages
             written = path.relative_to(images.path).as_posix()
             entries.append(
                 gathering.Entry(
-                    written, "the file", written, None, (), None, class_name
+                    written, "the file", written, None, (), classes=(class_name,)
                 )
             )
     return gathering.gather(

@@ -97,6 +97,9 @@ def _draw(content: Any, size: gathering.Size) -> gathering.Drawing:
         return box, None
     if not isinstance(segmentation, Mapping):
         return box, tuple(gathering.corners_of(outline) for outline in segmentation)
+    written = segmentation.get("size")  # looked at first: a huge one fills the memory
+    if not isinstance(written, list) or tuple(written) != tuple(size):
+        raise ValueError(f"its run lengths, {written}, must be of its image, {size}")
     if not coco_format.mask_from_coco(segmentation, shape=size).any():
         raise ValueError("its outline covers no pixel")
     return box, {key: segmentation[key] for key in ("size", "counts")}

@@ -84,6 +84,8 @@ def _draw(content: Any, size: gathering.Size) -> gathering.Drawing:
 
 def _mask(numbers: Sequence[float], code: str, size: gathering.Size) -> np.ndarray:
     left, top, width, height = (int(number) for number in numbers)
+    if numbers != (left, top, width, height) or height > size[0] or width > size[1]:
+        raise ValueError("its mask must be whole pixels, no more than its image has")
     try:
         counts = np.array([int(count) for count in code.split(",")])
     except ValueError as error:
@@ -133,5 +135,5 @@ def _entry(image: ElementTree.Element, n: int, name: str) -> gathering.Entry:
         written,
         parsing.size(image.get("height"), image.get("width"), where),
         tuple(objects),
-        class_name=tags.pop() if len(tags) == 1 else None,
+        classes=tuple(sorted(tags)),
     )

@@ -45,7 +45,7 @@ class Entry(NamedTuple):
       size: `(H, W)` as recorded.
       objects: on it.
       stem: the name to fall back to, without a suffix.
-      class_name: of the whole image.
+      classes: that the file says the whole image is of; with several it is of none.
       group: as in `record.Annotated`.
     """
 
@@ -55,7 +55,7 @@ class Entry(NamedTuple):
     size: Size | None
     objects: tuple[Written, ...]
     stem: str | None = None
-    class_name: str | None = None
+    classes: tuple[str, ...] = ()
     group: str | None = None
 
 
@@ -97,7 +97,7 @@ def gather(
         try:
             sizes = locating.sizes_of(path)
             size, upright = locating.fitting(sizes, entry.size, turning=turning)
-            told = _index(entry.class_name, names) if entry.class_name else None
+            told = {_index(class_name, names) for class_name in entry.classes}
         except ValueError as error:
             wrong.append(_problem(entry.file, entry.place, error))
             continue
@@ -111,12 +111,11 @@ def gather(
                 continue
             num_clipped += clipped
             (void if one.void else objects).append(drawn)
-        labels = {one.label for one in objects}
-        single = labels.pop() if len(labels) == 1 else -1
+        labels = told or {one.label for one in objects}
         image = record.Annotated(
             locating.composed(path.relative_to(folder.path).as_posix()),
             path,
-            single if told is None else told,
+            labels.pop() if len(labels) == 1 else -1,
             size,
             tuple(objects),
             tuple(void),
@@ -176,7 +175,7 @@ def _found_once(
 def _said(entry: Entry) -> tuple[Any, ...]:
     """What an entry says of its image, wherever it stands."""
     objects = [(one.class_name, one.content, one.void) for one in entry.objects]
-    return entry.size, entry.class_name, entry.group, objects
+    return entry.size, entry.classes, entry.group, objects
 
 
 def _object(
@@ -244,7 +243,7 @@ def _area(polygon: np.ndarray) -> float:
 
 def _names(entries: Iterable[Entry]) -> tuple[str, ...]:
     found = {one.class_name for entry in entries for one in entry.objects}
-    found |= {entry.class_name for entry in entries}
+    found |= {class_name for entry in entries for class_name in entry.classes}
     return tuple(sorted(name for name in found if name is not None))
 
 

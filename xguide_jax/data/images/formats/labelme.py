@@ -23,7 +23,8 @@ def read_labelme(
       another folder than the image, and such a path is refused: save both together.
     * A 'polygon' is an outline; a 'rectangle' two opposite corners, a box and the same
       as an outline. Circles, points, lines and masks are listed as problems.
-    * LabelMe shows photographs upright, so a size that fits both ways is upright.
+    * LabelMe shows photographs upright, so no size, or one that fits both ways, is that
+      of the upright image.
     * The copy of the image in the file ('imageData') is not read.
 
     Args:

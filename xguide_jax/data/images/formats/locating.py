@@ -145,11 +145,13 @@ def fitting(
       sizes: of the image.
       recorded: `(H, W)` as the annotations say, if they do.
       turning: whether the tool shows images upright, so that a size that fits both ways
-        is that of the upright one.
+        is that of the upright one, as is one that is not recorded.
 
     Raises:
       ValueError: naming the sizes, if the recorded one is neither.
     """
+    if recorded is None and turning:
+        recorded = sizes.turned
     upright = sizes.turned is not None and recorded == sizes.turned
     if upright and (turning or recorded != sizes.stored):
         return sizes.turned or sizes.stored, True

@@ -33,7 +33,7 @@ class Object(NamedTuple):
     """One thing in an image that somebody drew a box around, or its outline.
 
     Attributes:
-      label: the index of its class.
+      label: the index of its class; -1 of void pixels.
       box: float32 [4], `(x0, y0, x1, y1)` in pixels, half open and within the image;
         None where nobody drew one.
       outline: finer than the box: polygons, each [V, 2] in pixels, which are joined, a
@@ -177,7 +177,8 @@ def upright_of(annotated: Annotated) -> bool:
     to turn them. Boxes fit the pixels as they came unless the recorded size is that of
     the turned image and not of the other. Where a file records no size, or a square, or
     the image is upside down, no size can tell: they are taken to fit the pixels as they
-    came. Only LabelMe is known to turn, so there a size that fits both is upright.
+    came. Only LabelMe is known to turn, so there no size or one that fits both means
+    upright.
 
     Args:
       annotated: an image.

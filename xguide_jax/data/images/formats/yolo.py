@@ -84,7 +84,7 @@ def _entry(
             continue
         place, where = f"line {n}", f"{name}, line {n}"
         label, *rest = (parsing.number(part, where, "number") for part in line.split())
-        if label != int(label) or len(rest) == 5 or len(rest) < 4 or len(rest) % 2:
+        if label != int(label) or len(rest) < 4 or len(rest) % 2:
             raise ValueError(
                 f"{where} must be a whole number, the class, and 4 numbers of a box or "
                 "pairs of an outline."
