@@ -870,8 +870,9 @@ def test_every_public_function_is_pinned(module):
 
 def test_the_names_that_are_no_functions():
     names = {
-        "data": "CachedRows Corpus Dataset Described LabelledRegion Marks ReferenceCounts "
-        "SeriesCounts SimulatedAnnotations Stream TextExample TextWords TokenCounts",
+        "data": "CachedRows Corpus Dataset Described LabelledRegion Marks "
+        "ReferenceCounts SeriesCounts SimulatedAnnotations Stream TextExample "
+        "TextWords TokenCounts",
         "training": "Aux Interrupted LockedError NonFiniteError",
     }
     for module, classes in names.items():
