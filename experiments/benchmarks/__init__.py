@@ -13,6 +13,7 @@ NAMES = (
     "integrated_gradients",
     "selecting",
     "step_flops",
+    "streaming",
 )
 
 

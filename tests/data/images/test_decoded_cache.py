@@ -88,10 +88,31 @@ def test_rows_are_those_of_reading_and_resizing(paths, cache, three_a_file):
         data.read_rows(images, order), _expected(paths)[order]
     )
     assert data.read_rows(images, np.array([], int)).shape == (0, *SHAPE, 3)
-    read = data.read_images(images, order, mean=(0.1, 0.2, 0.3), std=0.5)
-    whole = data.normalise_images(_expected(paths), mean=(0.1, 0.2, 0.3), std=0.5)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {},
+        {"mean": 0.3, "std": 0.7},
+        {"mean": (0.1, 0.2, 0.3), "std": 0.5},
+        {"mean": [0.485, 0.456, 0.406], "std": np.array([0.229, 0.224, 0.225])},
+    ],
+)
+def test_rows_are_normalised_as_the_whole_is(paths, cache, numbers):
+    images = data.decode_images(paths, cache, shape=SHAPE)
+    whole = data.normalise_images(
+        _expected(paths), **{"mean": 0.0, "std": 1.0, **numbers}
+    )
+    order = np.array([5, 0, 5])
+    read = data.read_images(images, order, **numbers)
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, whole[order])
+    assert data.read_images(images, order[:0], **numbers).shape == (0, *SHAPE, 3)
+    with pytest.raises(ValueError, match=r"`mean` \(=\(1, 2\)\) must be one number"):
+        data.read_images(images, order, mean=(1, 2))
+    with pytest.raises(ValueError, match=r"`std` \(=0\) must be positive"):
+        data.read_images(images, order, std=0)
 
 
 @given(

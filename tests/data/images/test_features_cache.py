@@ -118,6 +118,7 @@ def test_features_stream_like_images(images, tmp_path):
         dataset, lambda rows: data.read_rows(cached, rows), batch_size=3, seed=0
     )
     rows = data.batch_indices(NUM, batch_size=3, seed=0, step=4)
+    assert [len(file) for file in cached.files] == [NUM]  # and no padding
     found = batch_at(4)["inputs"]
     np.testing.assert_array_equal(found, data.read_rows(cached, rows))
 

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,20 @@ def read_images(
       ValueError: as `normalise_images`.
     """
     pixels = cached_rows.read_rows(images, rows)
-    return grey_digits.normalise_images(pixels, mean=mean, std=std)
+    grey_digits.normalise_images(pixels[:0], mean=mean, std=std)  # refuses them
+    _, height, width, channels = pixels.shape
+    # By lines of pixels: three numbers at a time take three times as long.
+    inputs = grey_digits.normalise_images(
+        pixels.reshape(-1, height, width * channels),
+        mean=_along(mean, width),
+        std=_along(std, width),
+    )
+    return inputs.reshape(pixels.shape)
+
+
+def _along(numbers: float | Sequence[float], width: int) -> Any:
+    """One number, or those of the channels for each pixel of a line."""
+    return np.tile(numbers, width) if np.ndim(numbers) else numbers
 
 
 def _ids(
