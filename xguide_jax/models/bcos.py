@@ -66,11 +66,13 @@ class BcosCNN(nn.Module):
         del train  # deterministic
         chex.assert_rank(inputs, 4)
         self._check()
-        hidden, exposed = inputs, {}
+        hidden, exposed = inputs, dict[str, Array]()
         last = len(self.channels)
         names = [*(f"layer_{number}" for number in range(last - 1)), "features"]
 
-        def layer(hidden: Array, number: int, channels: int, kernel: int, stride: int):  # type: ignore[no-untyped-def]
+        def layer(
+            hidden: Array, number: int, channels: int, kernel: int, stride: int
+        ) -> Array:
             linear, norms = self._linear(hidden, number, channels, kernel, stride)
             own = f"{_SCALES}{number}"
             exposed[own] = overriding.override(
