@@ -94,7 +94,7 @@ class BcosCNN(nn.Module):
         """ŵᵀx [B, h, w, channels], and ‖x‖² [B, h, w, 1], of every patch x."""
         shape = (kernel, kernel, hidden.shape[-1], channels)
         weight = self.param(
-            f"kernel_{number}", nn.initializers.normal(1.0), shape
+            f"kernel_{number}", nn.initializers.normal(1.0), shape, jnp.float32
         ).astype(hidden.dtype)
         # Of initial weights never 0; a column of zeros has no direction.
         unit = weight / jnp.sqrt(jnp.sum(weight**2, axis=(0, 1, 2)))
