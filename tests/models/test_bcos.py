@@ -63,7 +63,7 @@ def test_a_layer_by_hand():
     np.testing.assert_allclose(output.logits, [[1.8, -1.8]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0])
 def test_the_network_is_its_formula(x64, exponent):
     module, params, inputs = network(exponent=exponent, temperature=0.2)
     output = module.apply({"params": params}, inputs)
@@ -84,17 +84,14 @@ def test_contributions_sum_to_the_logit_and_are_the_terms_of_a_linear_function(x
 
     # One input alone through the network with its scales held: no gradient is taken.
     scales = {n: x for n, x in output.intermediates.items() if n.startswith("align")}
-    alone = jax.jit(
-        jax.vmap(
-            lambda x: forward(x, overrides=scales)[0].logits[jnp.arange(2), targets]
-        )
-    )
+    held = lambda x: forward(x, overrides=scales)[0].logits[jnp.arange(2), targets]
+    alone = jax.jit(jax.vmap(held))
     places = jnp.eye(inputs[0].size).reshape(-1, 1, *inputs.shape[1:])
     terms = alone(places * inputs).T.reshape(inputs.shape)
     np.testing.assert_allclose(found, terms, rtol=0, atol=1e-10)
 
     total = lambda x: jnp.sum(forward(x)[0].logits[jnp.arange(2), targets])
-    following = inputs * jax.grad(total)(inputs)
+    following = inputs * jax.jit(jax.grad(total))(inputs)
     # The same sum by Euler's theorem, and other terms.
     np.testing.assert_allclose(following.sum((1, 2, 3)), logits, atol=1e-10)
     assert not np.allclose(following, found, rtol=1e-2, atol=1e-3)

@@ -179,6 +179,7 @@ def test_a_guided_step_is_lowered_for_other_accelerators():
     assert "dot_general" in exported.mlir_module()
 
 
+@pytest.mark.usefixtures("standard_promotion")  # of Flax's norms, in float64
 def test_second_derivatives_are_numerically_right(x64):
     module = models.VisionTransformer(
         image_size=4, patch_size=2, num_layers=1, num_heads=2, width=4, num_classes=2
