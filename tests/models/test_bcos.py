@@ -18,7 +18,7 @@ def network(dtype=jnp.float64, **fields):
     module = models.BcosCNN(**settings)
     images = jax.random.uniform(jax.random.key(0), (2, 5, 6, 3))
     inputs = models.bcos_inputs(images)
-    params = module.init(jax.random.key(1), inputs)["params"]
+    params, _ = models.init_linen(module, jax.random.key(1), inputs)
     cast = functools.partial(jax.tree.map, lambda leaf: leaf.astype(dtype))
     return module, cast(params), cast(inputs)
 
@@ -66,7 +66,7 @@ def test_a_layer_by_hand():
 @pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0])
 def test_the_network_is_its_formula(x64, exponent):
     module, params, inputs = network(exponent=exponent, temperature=0.2)
-    output = module.apply({"params": params}, inputs)
+    output = jax.jit(module.apply)({"params": params}, inputs)
     expected = reference(
         params, inputs, strides=(1, 2), exponent=exponent, temperature=0.2
     )
@@ -114,7 +114,9 @@ def test_every_activation_can_be_replaced():
 
 def test_logits_are_homogeneous_in_the_inputs_and_blind_to_a_weights_length(x64):
     module, params, inputs = network()
-    run = lambda params, inputs: module.apply({"params": params}, inputs).logits
+    run = jax.jit(
+        lambda params, inputs: module.apply({"params": params}, inputs).logits
+    )
     logits = run(params, inputs)
     np.testing.assert_allclose(run(params, 3 * inputs), 3 * logits, rtol=1e-10)
     longer = jax.tree.map(lambda leaf: 7 * leaf, params)

@@ -277,6 +277,7 @@ def test_above_a_frozen_trunk_the_top_alone_is_trained():
     assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.thorough  # second derivatives of a dozen convolutions are compiled
 @pytest.mark.usefixtures("standard_promotion")  # of Flax's norms, in float64
 def test_second_derivatives_are_numerically_right(x64):
     module = resnet.ResNet(depth=10, num_classes=2, width=1)
