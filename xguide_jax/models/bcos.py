@@ -66,11 +66,13 @@ class BcosCNN(nn.Module):
         del train  # deterministic
         chex.assert_rank(inputs, 4)
         self._check()
-        hidden, exposed = inputs, {}
+        hidden, exposed = inputs, dict[str, Array]()
         last = len(self.channels)
         names = [*(f"layer_{number}" for number in range(last - 1)), "features"]
 
-        def layer(hidden: Array, number: int, channels: int, kernel: int, stride: int):  # type: ignore[no-untyped-def]
+        def layer(
+            hidden: Array, number: int, channels: int, kernel: int, stride: int
+        ) -> Array:
             linear, norms = self._linear(hidden, number, channels, kernel, stride)
             own = f"{_SCALES}{number}"
             exposed[own] = overriding.override(
@@ -92,7 +94,7 @@ class BcosCNN(nn.Module):
         """ŵᵀx [B, h, w, channels], and ‖x‖² [B, h, w, 1], of every patch x."""
         shape = (kernel, kernel, hidden.shape[-1], channels)
         weight = self.param(
-            f"kernel_{number}", nn.initializers.normal(1.0), shape
+            f"kernel_{number}", nn.initializers.normal(1.0), shape, jnp.float32
         ).astype(hidden.dtype)
         # Of initial weights never 0; a column of zeros has no direction.
         unit = weight / jnp.sqrt(jnp.sum(weight**2, axis=(0, 1, 2)))

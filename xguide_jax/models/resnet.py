@@ -103,10 +103,8 @@ class ResNet(nn.Module):
             )
 
         def block(hidden: Array, own: str, channels: int, stride: int) -> Array:
-            if layout.bottleneck:
-                sizes, out = (1, 3, 1), channels * _EXPANSION
-            else:
-                sizes, out = (3, 3), channels
+            sizes = [1, 3, 1] if layout.bottleneck else [3, 3]
+            out = channels * (_EXPANSION if layout.bottleneck else 1)
             strided = sizes.index(3)
             inner = hidden
             for number, size in enumerate(sizes):

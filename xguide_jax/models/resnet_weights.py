@@ -21,9 +21,9 @@ def load_resnet(
     """A published ResNet; with a new classifier where the classes are others.
 
     Depth and width are read from the shapes of the file. Every tensor of it is used or
-    matches `resnet_weights.IGNORED`; every leaf comes from the file. With another number of
-    classes than the file has, or where that has no classifier, the classifier alone is
-    left out and starts from initial weights. Nothing is unpickled.
+    matches `resnet_weights.IGNORED`; every leaf comes from the file. With another
+    number of classes than the file has, or where that has no classifier, the classifier
+    alone is left out and starts from initial weights. Nothing is unpickled.
 
     Args:
       path: of a .safetensors file with the names of torchvision, which timm shares

@@ -132,10 +132,11 @@ class VisionTransformer(nn.Module):
         )(inputs)
         small = nn.initializers.normal(0.02)
         side = self.image_size // self.patch_size
-        positions = self.param(
-            "position_embeddings", small, (1, 1 + side**2, self.width)
+        drawn = lambda name, count: self.param(
+            name, small, (1, count, self.width), jnp.float32
         )
-        first = self.param("class_embeddings", small, (1, 1, self.width))
+        positions = drawn("position_embeddings", 1 + side**2)
+        first = drawn("class_embeddings", 1)
         first, positions, patches = nn.dtypes.promote_dtype(first, positions, patches)
         batch, grid, width = patches.shape[0], patches.shape[1:3], patches.shape[3]
         resized = positions[:, 1:]
