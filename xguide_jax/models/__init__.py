@@ -5,6 +5,7 @@ and lets each activation it exposes be replaced by name through `overrides`.
 """
 
 from xguide_jax.models.adapters import init_linen, linen_apply_fn, nnx_apply_fn
+from xguide_jax.models.bag_of_tokens import BagOfTokens
 from xguide_jax.models.bert import Bert
 from xguide_jax.models.bert_layers import above_layer, top_layers
 from xguide_jax.models.bert_weights import load_bert
@@ -26,11 +27,13 @@ from xguide_jax.models.series_transformer import SeriesTransformer
 from xguide_jax.models.temporal_convolutional import TemporalConvolutionNetwork
 from xguide_jax.models.text_decoder import TextDecoder
 from xguide_jax.models.text_head import TextHead, TokenIds, linen_text_head
+from xguide_jax.models.two_tower import TwoTower
 from xguide_jax.models.weights import load_weights
 
 __all__ = (
     "LSTM",
     "AttentionPooling",
+    "BagOfTokens",
     "Bert",
     "DecodedTexts",
     "EfficientNetLite0",
@@ -42,6 +45,7 @@ __all__ = (
     "TextDecoder",
     "TextHead",
     "TokenIds",
+    "TwoTower",
     "above_layer",
     "beam_decode",
     "central_square",
