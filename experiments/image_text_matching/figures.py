@@ -22,10 +22,11 @@ def found_images(shown: Mapping[str, Shown]) -> Figure:
       A figure; images of the same text have a green frame, others an orange one.
     """
     first = next(iter(shown.values()))
-    count, columns = len(first.texts), 1 + NUM_FOUND * len(shown)
+    wide = NUM_FOUND + 1  # the images of an arm, and what keeps them from the last
+    count, columns = len(first.texts), 1 + wide * len(shown)
     size = (_TEXT + 0.75 * columns + 0.3, 0.5 + 0.8 * count)
     figure = Figure(figsize=size, layout="constrained")
-    ratios = [_TEXT / 0.75, *[1] * columns]
+    ratios = [_TEXT / 0.75, 1, *[0.15, *[1] * NUM_FOUND] * len(shown)]
     axes = figure.subplots(
         count, 1 + columns, squeeze=False, gridspec_kw={"width_ratios": ratios}
     )
@@ -41,17 +42,16 @@ def found_images(shown: Mapping[str, Shown]) -> Figure:
             fontsize=style.SMALL,
         )  # fmt: skip
         map_figures.draw_picture(axes[row, 1], own[row])
+        for axis in axes[row, 2::wide]:
+            axis.set_axis_off()
         for place in range(found.shape[2]):
             for number, each in enumerate(shown.values()):
-                axis = axes[row, 2 + number * NUM_FOUND + place]
+                axis = axes[row, 3 + number * wide + place]
                 map_figures.draw_picture(axis, found[number, row, place])
                 colour = _RIGHT if each.right[row, place] else _WRONG
                 axis.spines[:].set(color=colour, linewidth=1.6)
-        for axis in axes[row, 2:]:
-            axis.set_xticks([])
-            axis.set_yticks([])
     axes[0, 1].set_title("its image", fontsize=style.SMALL)
     for number, arm in enumerate(shown):
         name = lettering.folded(arm, inches=0.75 * NUM_FOUND, size=style.SMALL, lines=2)
-        axes[0, 3 + number * NUM_FOUND].set_title(name, fontsize=style.SMALL)
+        axes[0, 4 + number * wide].set_title(name, fontsize=style.SMALL)
     return style.literal(figure)
