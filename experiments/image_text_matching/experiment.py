@@ -155,7 +155,7 @@ EXPERIMENT = loop.Experiment(
     name="image_text_matching",
     question="Does contrasting a region with the rest keep the matching of images and "
     "texts from hanging on the background?",
-    cost="3 arms, one seed: COST on 2 cores",
+    cost="3 arms, one seed: about 3 min on 2 cores, estimated from a busy machine",
     config=Config,
     check=check,
     grammar=terms.GRAMMAR,
