@@ -247,8 +247,10 @@ API = {
     ),
     "metrics.randomise_parameters": ("params", "key layers init_fn", ""),
     "metrics.rank_correlation": ("first second", "where", "where"),
+    "metrics.recall_at_k": ("ranks", "k", ""),
     "metrics.relevance_mass_accuracy": ("maps region", "where", "where"),
     "metrics.relevance_rank_accuracy": ("maps region", "where", "where"),
+    "metrics.retrieval_rank": ("similarities right", "where", "where"),
     "metrics.removal_and_insertion": (
         "predict_fn inputs labels attributions",
         "fractions fill key num_random_orders value where", "value where",

@@ -65,6 +65,7 @@ from xguide_jax.metrics.rationale import (
     token_iou,
     top_k_agreement,
 )
+from xguide_jax.metrics.retrieval import recall_at_k, retrieval_rank
 from xguide_jax.metrics.road import road_curve
 from xguide_jax.metrics.robustness import local_lipschitz, max_sensitivity
 from xguide_jax.metrics.sensitivity_n import sensitivity_n
@@ -127,10 +128,12 @@ __all__ = (
     "random_logit",
     "randomise_parameters",
     "rank_correlation",
+    "recall_at_k",
     "relevance_mass_accuracy",
     "relevance_rank_accuracy",
     "removal_and_insertion",
     "removal_curve",
+    "retrieval_rank",
     "road_curve",
     "rouge_l",
     "sensitivity_n",
