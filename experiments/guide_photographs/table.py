@@ -104,6 +104,6 @@ def told_of(
     return Told(
         label,
         row.get("group", ""),
-        row.get("source", "") or one.group or "",
+        row.get("source", "") or one.source or "",
         row.get("split", ""),
     )

@@ -5,8 +5,8 @@ and lets each activation it exposes be replaced by name through `overrides`.
 """
 
 from xguide_jax.models.adapters import init_linen, linen_apply_fn, nnx_apply_fn
-from xguide_jax.models.bcos import BcosCNN, bcos_contributions, bcos_inputs
 from xguide_jax.models.bag_of_tokens import BagOfTokens
+from xguide_jax.models.bcos import BcosCNN, bcos_contributions, bcos_inputs
 from xguide_jax.models.bert import Bert
 from xguide_jax.models.bert_layers import above_layer, top_layers
 from xguide_jax.models.bert_weights import load_bert
@@ -36,9 +36,9 @@ from xguide_jax.models.tails import tail
 from xguide_jax.models.temporal_convolutional import TemporalConvolutionNetwork
 from xguide_jax.models.text_decoder import TextDecoder
 from xguide_jax.models.text_head import TextHead, TokenIds, linen_text_head
+from xguide_jax.models.two_tower import TwoTower
 from xguide_jax.models.vision_transformer import VisionTransformer
 from xguide_jax.models.vision_transformer_weights import load_vision_transformer
-from xguide_jax.models.two_tower import TwoTower
 from xguide_jax.models.weights import load_weights
 
 __all__ = (
@@ -46,8 +46,8 @@ __all__ = (
     "IMAGENET_STD",
     "LSTM",
     "AttentionPooling",
-    "BcosCNN",
     "BagOfTokens",
+    "BcosCNN",
     "Bert",
     "DecodedTexts",
     "EfficientNetLite0",
@@ -60,8 +60,8 @@ __all__ = (
     "TextDecoder",
     "TextHead",
     "TokenIds",
-    "VisionTransformer",
     "TwoTower",
+    "VisionTransformer",
     "above_layer",
     "bcos_contributions",
     "bcos_inputs",

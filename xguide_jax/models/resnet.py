@@ -103,7 +103,7 @@ class ResNet(nn.Module):
             )
 
         def block(hidden: Array, own: str, channels: int, stride: int) -> Array:
-            sizes = [1, 3, 1] if layout.bottleneck else [3, 3]
+            sizes: tuple[int, ...] = (1, 3, 1) if layout.bottleneck else (3, 3)
             out = channels * (_EXPANSION if layout.bottleneck else 1)
             strided = sizes.index(3)
             inner = hidden

@@ -21,7 +21,7 @@ from xguide_jax.data.sources import grey_digits
 
 _WHITE = (255, 255, 255)
 # Raised when the same file and settings come to have other pixels.
-_VERSION = 1
+_VERSION = 2
 # `spatial.resize`: the mean of what lies under a cell, as boxes and masks need it.
 _FILTER = "area"
 # A file of rows is put together in memory, and what a killed program loses is one.

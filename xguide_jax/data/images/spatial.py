@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from xguide_jax.data.images import annotations as masks
-from xguide_jax.data.images import shapes
+from xguide_jax.data.images import pixel_means, shapes
 
 Annotations = dict[str, np.ndarray]
 Example = tuple[np.ndarray, Annotations]
@@ -141,6 +141,8 @@ def resize(
         lambda values: _resize_map(values, shape),
         lambda boxes: _resize_boxes(boxes, inputs.shape[:2], shape),
     )
+    if inputs.dtype == np.uint8:
+        return pixel_means.pixel_means(inputs, shape=shape), _still_valid(resized)
     rows, columns = map(_shares, inputs.shape[:2], shape)
     means = np.tensordot(rows, columns @ inputs, axes=1)
     if inputs.dtype.kind in "iu":
@@ -246,11 +248,7 @@ def _resize_boxes(
 @functools.lru_cache(maxsize=64)
 def _shares(size: int, cells: int) -> np.ndarray:
     """float64 [cells, size]: the share of each pixel in each cell's mean."""
-    # In units of 1 / (size * cells), where all borders are whole numbers.
-    cell = np.arange(cells)[:, None] * size
-    pixel = np.arange(size) * cells
-    common = np.minimum(cell + size, pixel + cells) - np.maximum(cell, pixel)
-    return np.maximum(common, 0) / size
+    return pixel_means.overlaps(size, cells) / size
 
 
 def _shift_map(values: np.ndarray, dy: int, dx: int, fill: float) -> np.ndarray:

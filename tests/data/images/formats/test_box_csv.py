@@ -22,7 +22,7 @@ def read(tmp_path, images, photograph):
 
 def test_a_row_is_a_box_and_one_without_says_what_the_image_is(read):
     found = read(
-        f"{_HEADER},group",
+        f"{_HEADER},source",
         "b.png,dog,1,0,3,2,p1",
         "a.png,cat,1,0,3,2,",
         "b.png,cat,0.5,0,20,2,p1",
@@ -32,8 +32,8 @@ def test_a_row_is_a_box_and_one_without_says_what_the_image_is(read):
     assert found.problems == ()
     assert found.num_clipped == 1
     second, first = found.images
-    assert (first.name, first.label, first.group) == ("a.png", 0, None)
-    assert (second.name, second.label, second.group) == ("b.png", 0, "p1")
+    assert (first.name, first.label, first.source) == ("a.png", 0, None)
+    assert (second.name, second.label, second.source) == ("b.png", 0, "p1")
     assert [one.label for one in second.objects] == [1, 0]
     assert second.objects[1].box.tolist() == [0.5, 0, 16, 2]
     assert (
@@ -43,10 +43,10 @@ def test_a_row_is_a_box_and_one_without_says_what_the_image_is(read):
 
 def test_an_image_in_conflict_with_itself_is_left_out(read):
     rows = ["a.png,dog,,,,,p", "b.png,dog,,,,,p", "b.png,cat,,,,,p", "a.png,dog,,,,,q"]
-    found = read(f"{_HEADER},group", *rows)
+    found = read(f"{_HEADER},source", *rows)
     assert found.images == ()
     assert [problem.place for problem in found.problems] == ["line 2", "line 3"]
-    assert "several groups, ['p', 'q']" in found.problems[0].what
+    assert "several sources, ['p', 'q']" in found.problems[0].what
     assert "several classes, ['cat', 'dog']" in found.problems[1].what
 
 

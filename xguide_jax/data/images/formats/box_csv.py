@@ -22,12 +22,12 @@ def read_box_csv(
     """Images with the boxes of a table, and their classes.
 
     The columns `image`, its file; `label`, a class; `x0`, `y0`, `x1`, `y1`, a box in
-    pixels, half open; and `group`, if there is one, what belongs together in a split.
+    pixels, half open; and `source`, if there is one, what belongs together in a split.
     An image has as many rows as boxes. A row without a box, its four cells empty, says
     that the whole image is of its class. No size is recorded: boxes fit the pixels as
     they are stored.
 
-    An image with rows of two groups, or two rows that say another class of the whole,
+    An image with rows of two sources, or two rows that say another class of the whole,
     is in conflict with itself: it is left out, and listed as a problem.
 
     Args:
@@ -75,10 +75,10 @@ def _draw(content: Any, size: gathering.Size) -> gathering.Drawing:
 def _entry(
     name: str, of_image: list[tuple[str, dict[str, str]]]
 ) -> gathering.Entry | record.Problem:
-    objects, whole, groups = [], set(), set()
+    objects, whole, sources = [], set(), set()
     for where, row in of_image:
         place, label = where.removeprefix(f"{name}, "), row["label"].strip()
-        groups.add((row.get("group") or "").strip())
+        sources.add((row.get("source") or "").strip())
         cells = [row[side].strip() for side in SIDES]
         if not any(cells):
             whole.add(label)
@@ -90,7 +90,7 @@ def _entry(
         objects.append(gathering.Written(place, label, box))
     first = of_image[0][0].removeprefix(f"{name}, ")
     image = of_image[0][1]["image"].strip()
-    for what, several in {"groups": groups, "classes": whole}.items():
+    for what, several in {"sources": sources, "classes": whole}.items():
         if len(several) > 1:
             text = f"{image} must not be of several {what}, {sorted(several)}"
             return record.Problem(name, first, text)
@@ -101,5 +101,5 @@ def _entry(
         None,
         tuple(objects),
         classes=tuple(whole),
-        group=groups.pop() or None,
+        source=sources.pop() or None,
     )

@@ -46,7 +46,7 @@ class Entry(NamedTuple):
       objects: on it.
       stem: the name to fall back to, without a suffix.
       classes: that the file says the whole image is of; with several it is of none.
-      group: as in `record.Annotated`.
+      source: as in `record.Annotated`.
     """
 
     file: str
@@ -56,7 +56,7 @@ class Entry(NamedTuple):
     objects: tuple[Written, ...]
     stem: str | None = None
     classes: tuple[str, ...] = ()
-    group: str | None = None
+    source: str | None = None
 
 
 def gather(
@@ -120,7 +120,7 @@ def gather(
             tuple(objects),
             tuple(void),
             upright,
-            entry.group,
+            entry.source,
         )
         images.append(image)
     return record.AnnotatedImages(tuple(images), names, tuple(wrong), num_clipped)
@@ -175,7 +175,7 @@ def _found_once(
 def _said(entry: Entry) -> tuple[Any, ...]:
     """What an entry says of its image, wherever it stands."""
     objects = [(one.class_name, one.content, one.void) for one in entry.objects]
-    return entry.size, entry.classes, entry.group, objects
+    return entry.size, entry.classes, entry.source, objects
 
 
 def _object(

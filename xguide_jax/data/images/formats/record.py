@@ -58,7 +58,7 @@ class Annotated(NamedTuple):
       void: what is evidence neither way: COCO's crowds, and void pixels of masks. They
         have no part in `region_of` and `classes_of`.
       upright: as `upright_of` returns it.
-      group: of images that belong together in one split, such as those of one patient.
+      source: of images that belong together in one split, such as those of one patient.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Annotated(NamedTuple):
     objects: tuple[Object, ...] = ()
     void: tuple[Object, ...] = ()
     upright: bool = False
-    group: str | None = None
+    source: str | None = None
 
 
 class Problem(NamedTuple):
