@@ -149,24 +149,9 @@ def _outlined(
     of_class = [o for o in one.objects if o.label == label]
     if one.size is None or not of_class:
         return np.zeros((size, size), bool), np.zeros((0, 4), np.float32)
-    boxes = [
-        _box_of(data.object_mask(o, one.size)) if o.box is None else o.box
-        for o in of_class
-    ]
-    known = {
-        "region": data.region_of(one, label),
-        "boxes": np.stack(boxes).astype(np.float32),
-    }
-    blank = np.zeros((*one.size, 1), np.float32)
-    _, moved = data.resize(blank, known, shape=(size, size))
-    return moved["region"].astype(bool), moved["boxes"]
-
-
-def _box_of(mask: np.ndarray) -> np.ndarray:
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return np.zeros(4, np.float32)
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+    boxes = data.stretched_boxes(one, of_class, shape=(size, size))
+    region = data.resize_mask(data.region_of(one, label), shape=(size, size))
+    return region, boxes
 
 
 def _padded(boxes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -63,6 +63,7 @@ from xguide_jax.data.images.decoded_cache import (
     read_images,
 )
 from xguide_jax.data.images.features_cache import arrays_digest, cache_features
+from xguide_jax.data.images.formats.assembling import class_boxes, stretched_boxes
 from xguide_jax.data.images.formats.box_csv import read_box_csv
 from xguide_jax.data.images.formats.class_folders import read_class_folders
 from xguide_jax.data.images.formats.coco import read_coco
@@ -204,6 +205,7 @@ __all__ = (
     "cache_features",
     "choose_targets",
     "choose_texts",
+    "class_boxes",
     "classes_of",
     "coco_captions",
     "coco_masks",
@@ -282,6 +284,7 @@ __all__ = (
     "split_images",
     "streamed_batches",
     "streamed_eval_batches",
+    "stretched_boxes",
     "stroke_width",
     "swapped_backgrounds",
     "take",
