@@ -46,7 +46,7 @@ class Config(flags.RunConfig):
     """Flags of guiding on one's own photographs."""
 
     # Learning rates and warm-ups end with `num_steps`: a longer run is another one.
-    may_grow: ClassVar[tuple[str, ...]] = ("arms", "seeds", "terms", "weights")
+    may_grow: ClassVar[tuple[str, ...]] = ("arms", "seeds", "terms", "term_weights")
 
     images: pathlib.Path | None = None
     """Folder of photographs; an example is written if left out."""
@@ -61,7 +61,7 @@ class Config(flags.RunConfig):
     """csv with 'image' and any of 'label', 'group', 'source' and 'split'."""
     backbone: backbones.Name = "small-cnn"
     """The network; all but the first start from published weights."""
-    weights_file: pathlib.Path | None = None
+    weights: pathlib.Path | None = None
     """A .safetensors file of torchvision or timm, for a ResNet or a transformer."""
     freeze: str = "auto"
     """trunk: the classifier is trained; a number: so many blocks beside it; none: all.
@@ -73,7 +73,7 @@ class Config(flags.RunConfig):
     """The arm without a term, and any of `term=weight` or `term=weight@random`."""
     terms: tuple[str, ...] = ("energy", "region_consistency", "swapped")
     """Each is trained with the boxes and with random ones."""
-    weights: tuple[float, ...] = (0.3, 1.0, 3.0)
+    term_weights: tuple[float, ...] = (0.3, 1.0, 3.0)
     """That are tried of each term and each control."""
     select: choosing.Rule = "composites"
     """How a weight is chosen on validation photographs: by accuracy on objects before
@@ -132,7 +132,7 @@ def spread(config: Config, every: tuple[arms.Arm, ...]) -> tuple[arms.Arm, ...]:
     Returns:
       All arms.
     """
-    return terms.every_arm(every, config.terms, config.weights)
+    return terms.every_arm(every, config.terms, config.term_weights)
 
 
 def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
@@ -215,7 +215,7 @@ def _size(config: Config) -> int:
 
 def _backbone(config: Config, *, num_classes: int) -> backbones.Backbone:
     return backbones.make_backbone(
-        config.backbone, num_classes=num_classes, weights=config.weights_file
+        config.backbone, num_classes=num_classes, weights=config.weights
     )
 
 

@@ -4,16 +4,14 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, Literal
 
-import numpy as np
-
-from experiments.guide_photographs import choosing, counted, terms
+from experiments.guide_photographs import choosing, counted, figures, terms
 from experiments.guide_photographs.choosing import Choice, Found
-from experiments.guide_photographs.measuring import EXPLAINERS, Measured, Shown
+from experiments.guide_photographs.figures import LONG, energy
+from experiments.guide_photographs.measuring import EXPLAINERS, Measured
 from experiments.running import report, results, undefined
 from xguide_jax import reporting
 from xguide_jax.evaluation import Summary
 
-LONG = {"grad_cam": "Grad-CAM", "integrated_gradients": "integrated gradients"}
 BEST: dict[str, Literal["max", "min"]] = {
     "worst group": "max", "backgrounds swapped": "max", "object only": "max",
     "energy in the region, integrated gradients": "max",
@@ -88,7 +86,7 @@ def make_report(
         ),
         findings=[*_findings(best, guided, known), *_said(chosen, known)],
         tables=tables,
-        figures=_figures(best),
+        figures=figures.draw(best),
         undefined=_undefined(found),
         logged=LOGGED,
         drawn=[choice.arm for choice in chosen][:7],
@@ -201,7 +199,7 @@ def _chosen(
 def _findings(best: Found, guided: list[str], known: counted.Counted) -> list[str]:
     numbers = {
         f"accuracy, {_headline(known)[0]}": _headline(known)[1],
-        "energy of integrated gradients in the region": _energy,
+        "energy of integrated gradients in the region": energy,
     }
     lines = []
     for what, get in numbers.items():
@@ -210,10 +208,6 @@ def _findings(best: Found, guided: list[str], known: counted.Counted) -> list[st
             guided=guided, unguided=terms.UNGUIDED, control_of=_control_of,
         )  # fmt: skip
     return [*lines, *_background(best)]
-
-
-def _energy(measured: Measured) -> float:
-    return measured.energy["integrated_gradients"].mean_or_zero
 
 
 def _background(best: Found) -> list[str]:
@@ -244,61 +238,6 @@ def _said(chosen: list[Choice], known: counted.Counted) -> list[str]:
             "photographs: see the last table."
         )
     return lines
-
-
-def _figures(best: Found) -> report.Figures:
-    first = {name: repeats[0].measured.shown for name, repeats in best.items()}
-    return {
-        **{f"maps_{e}": _maps(first, e) for e in EXPLAINERS},
-        "accuracy_and_localisation": _tradeoff(best),
-    }
-
-
-def _maps(first: dict[str, Shown], explainer: str) -> tuple[str, Any]:
-    """Where the networks of the first seed look on the same photographs."""
-    shown = next(iter(first.values()))
-    size = shown.pixels.shape[1]
-    caption = (
-        f"{LONG[explainer]} of the true class on test photographs; what was drawn is "
-        "outlined; each map over its largest magnitude; below it what the network says"
-    )
-    figure = reporting.saliency_grid(
-        shown.pixels / 255.0,
-        {
-            name: _enlarged(_largest_one(one.maps[explainer]), size)
-            for name, one in first.items()
-        },
-        labels=[f"{t}\n{n}" for t, n in zip(shown.truth, shown.names, strict=True)],
-        captions={name: one.said for name, one in first.items()},
-        regions=shown.region,
-    )
-    return caption, figure
-
-
-def _tradeoff(best: Found) -> tuple[str, Any]:
-    points = {
-        name: np.array(
-            [results.values(repeats, g) for g in (_energy, lambda m: m.swapped)]
-        ).T
-        for name, repeats in best.items()
-    }
-    return "Accuracy with backgrounds swapped, and localisation", reporting.tradeoff(
-        points,
-        x_label="energy of integrated gradients in the region (0 if undefined)",
-        y_label="accuracy, backgrounds swapped",
-    )
-
-
-def _largest_one(maps: np.ndarray) -> np.ndarray:
-    """Guidance changes the size of maps by orders of magnitude: one scale an arm."""
-    largest = np.abs(maps).max(axis=(1, 2), keepdims=True)
-    return maps / np.where(largest > 0, largest, 1)
-
-
-def _enlarged(maps: np.ndarray, size: int) -> np.ndarray:
-    """Cells as squares of pixels, also where their number divides no side."""
-    rows, columns = (np.arange(size) * side // size for side in maps.shape[1:])
-    return maps[:, rows][:, :, columns]
 
 
 def _undefined(found: Found) -> dict[str, int]:

@@ -52,7 +52,7 @@ def every_arm(
       ValueError: for a term that there is not, or no weight.
     """
     if not weights:
-        raise ValueError("`weights` (=()) must hold at least one weight.")
+        raise ValueError("`term_weights` (=()) must hold at least one weight.")
     texts = [
         f"{term}={weight:g}{at}"
         for term in terms
