@@ -63,6 +63,7 @@ def test_a_reader_sees_results_and_pictures_without_running_it(path):
 def test_there_are_notebooks():
     expected = {
         "custom_term", "evaluate_maps", "fine_tune_text", "give_it_a_voice",
-        "guide_your_model", "guide_your_series",
+        "guide_your_model", "guide_your_photographs", "guide_your_series",
+        "photographs_in_your_loop",
     }  # fmt: skip
     assert expected <= {path.stem for path in PATHS}
