@@ -595,6 +595,7 @@ API = {
     ),
     "data.region_from_coco": ("annotations", "inside shape", ""),
     "data.region_from_labels": ("mask", "inside void outside", "void outside"),
+    "data.class_regions": ("images", "shape", ""),
     "data.class_boxes": ("images", "num_classes shape", ""),
     "data.stretched_boxes": ("one objects", "shape", ""),
     "data.swapped_backgrounds": ("images regions labels", "seed", ""),

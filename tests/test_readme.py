@@ -1,5 +1,6 @@
 """The README's examples, run as they are printed."""
 
+import functools
 import json
 import pathlib
 import re
@@ -9,6 +10,7 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 import safetensors.numpy
 from flax import linen as nn
@@ -20,6 +22,7 @@ README = pathlib.Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
 
 (TEXTS,) = (block for block in BLOCKS if "packaged_minilm" in block)
+(PHOTOGRAPHS,) = (block for block in BLOCKS if "read_annotations" in block)
 
 
 def batch_at(step):
@@ -111,7 +114,7 @@ def test_the_other_examples_run_after_it(guided, run_dir, board):
     }
     exec("from xguide_jax import testing", names)
     for block in BLOCKS[1:]:
-        if block is TEXTS:
+        if block in (TEXTS, PHOTOGRAPHS):
             continue
         exec(compile(block, "README.md", "exec"), names)
     assert np.isfinite(names["metrics"]["loss"])
@@ -180,3 +183,22 @@ def test_texts_of_ones_own_train_a_bert(guided, tmp_path, monkeypatch):
     exec(compile(TEXTS, "README.md", "exec"), names)
     assert names["counts"].annotated == 2
     assert 0 < float(names["guided"]) < 100
+
+
+def test_photographs_of_ones_own_become_batches(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    rows = ["image,label,x0,y0,x1,y1"]
+    for number in range(40):
+        pixels = np.full((20, 30, 3), 6 * number, np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+        rows.append(f"{number}.png,{('cat', 'dog')[number % 2]},3,4,12,15")
+    rows.append("0.png,dog,15,4,20,8")  # of two classes: left out here
+    (tmp_path / "photos" / "boxes.csv").write_text("\n".join(rows))
+    names = {"functools": functools}
+    exec(compile(PHOTOGRAPHS, "README.md", "exec"), names)
+    batch = names["batch_at"](0)
+    assert batch["inputs"].shape == (32, 64, 64, 3)
+    assert batch["region"].shape == (32, 64, 64)
+    assert batch["region_valid"].all()
+    assert len(names["labels"]) == 39

@@ -14,7 +14,7 @@ where they look.
 
 Without --images it writes an example of its own: digits on pictures of grass and
 gravel, as JPEGs, which give the class away in training. --annotations is a file or
-folder of COCO, Pascal VOC, YOLO, LabelMe, CVAT, masks, or a csv of boxes. Each run
+folder of COCO, Pascal VOC, YOLO, LabelMe, CVAT, or a csv of boxes. Each run
 keeps `models/<arm>-<seed>/model.safetensors` and `predict.py`, which explains a new
 photograph.
 """

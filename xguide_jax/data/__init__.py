@@ -63,7 +63,11 @@ from xguide_jax.data.images.decoded_cache import (
     read_images,
 )
 from xguide_jax.data.images.features_cache import arrays_digest, cache_features
-from xguide_jax.data.images.formats.assembling import class_boxes, stretched_boxes
+from xguide_jax.data.images.formats.assembling import (
+    class_boxes,
+    class_regions,
+    stretched_boxes,
+)
 from xguide_jax.data.images.formats.box_csv import read_box_csv
 from xguide_jax.data.images.formats.class_folders import read_class_folders
 from xguide_jax.data.images.formats.coco import read_coco
@@ -206,6 +210,7 @@ __all__ = (
     "choose_targets",
     "choose_texts",
     "class_boxes",
+    "class_regions",
     "classes_of",
     "coco_captions",
     "coco_masks",

@@ -30,6 +30,20 @@ def test_each_class_that_is_drawn_is_positive_and_has_its_boxes():
     assert not known["boxes"][1].any()
 
 
+def test_the_region_is_that_of_the_class():
+    images = [
+        _image(_box(1, 0, 0, 4, 2), _box(0, 4, 0, 8, 4))._replace(label=1),
+        _image()._replace(label=0),
+    ]
+    labels, known = data.class_regions(images, shape=(2, 4))
+    assert labels.tolist() == [1, 0]
+    assert labels.dtype == np.int32
+    assert known["region"][0].astype(int).tolist() == [[1, 1, 0, 0], [0, 0, 0, 0]]
+    assert known["region_valid"].tolist() == [True, False]
+    with pytest.raises(ValueError, match=r"a.png must have a label: .* \[0\]"):
+        data.class_regions([_image(_box(0, 0, 0, 1, 1))], shape=(2, 2))
+
+
 def test_an_outline_without_a_box_has_the_smallest_around_it():
     triangle = np.array([[2.0, 1.0], [6.0, 1.0], [2.0, 3.0]])
     images = [_image(data.Object(0, None, (triangle,)))]

@@ -4,8 +4,49 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xguide_jax.data.images import spatial
+from xguide_jax.data.images import annotations, spatial
 from xguide_jax.data.images.formats import record
+
+
+def class_regions(
+    images: Sequence[record.Annotated], *, shape: tuple[int, int]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """One class an image: which, and where the objects of that class are.
+
+    Images are stretched to `shape`; a cell is in the region if any pixel under it is.
+
+    Args:
+      images: N of them, as a reader returns them, each with a label.
+      shape: `(h, w)` of the inputs.
+
+    Returns:
+      (labels, int32 [N]; {'region': bool [N, h, w], 'region_valid': bool [N], False
+      where no object of the class is drawn}).
+
+    Raises:
+      ValueError: for an image without a label, of which objects of several classes or
+        none are drawn; or one with objects and no size.
+
+    Example:
+      A folder of photographs, beside them what is drawn on them::
+
+        found = data.read_annotations("photos")
+        images = [one for one in found.images if one.label >= 0]
+        labels, known = data.class_regions(images, shape=(224, 224))
+        dataset = data.Dataset(np.arange(len(labels)), labels, found.class_names, known)
+    """
+    regions = np.zeros((len(images), *shape), bool)
+    for row, one in enumerate(images):
+        if one.label < 0:
+            raise ValueError(
+                f"{one.name} must have a label: its objects are of the classes "
+                f"{list(record.classes_of(one))}."
+            )
+        if one.label in record.classes_of(one):
+            region = record.region_of(one, one.label)
+            regions[row] = annotations.resize_mask(region, shape=shape)
+    labels = np.array([one.label for one in images], np.int32)
+    return labels, {"region": regions, "region_valid": regions.any(axis=(1, 2))}
 
 
 def class_boxes(
