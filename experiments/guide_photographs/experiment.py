@@ -14,7 +14,7 @@ where they look.
 
 Without --images it writes an example of its own: digits on pictures of grass and
 gravel, as JPEGs, which give the class away in training. --annotations is a file or
-folder of COCO, Pascal VOC, YOLO, LabelMe, CVAT, or a csv of boxes. Each run
+folder of COCO, Pascal VOC, YOLO, LabelMe, CVAT, a csv of boxes, or masks. Each run
 keeps `models/<arm>-<seed>/model.safetensors` and `predict.py`, which explains a new
 photograph.
 """
@@ -59,6 +59,8 @@ class Config(flags.RunConfig):
     """File or folder of boxes or masks, and classes."""
     table: pathlib.Path | None = None
     """csv with 'image' and any of 'label', 'group', 'source' and 'split'."""
+    masks: tuple[str, ...] = ()
+    """Of annotations that are mask files: value=class of each, e.g. 1=cat 255=void."""
     backbone: backbones.Name = "small-cnn"
     """The network; all but the first start from published weights."""
     weights: pathlib.Path | None = None
@@ -107,6 +109,7 @@ def check(config: Config) -> None:
         raise ValueError(
             f"--example {config.example} needs --data-dir or $XGUIDE_DATA."
         )
+    _masks(config)
     flags.check_at_least(config, num_evaluated=1, num_points=1)
     if config.learning_rate is not None and not config.learning_rate > 0:
         raise ValueError(f"`learning_rate` (={config.learning_rate}) must be positive.")
@@ -191,8 +194,23 @@ def _photographs(config: Config) -> photographs.Photographs:
         except OSError as error:
             raise flags.RefusedError(str(error)) from error
     return photographs.read_photographs(
-        images, annotations, table, size=_size(config), cache=_cache(config)
+        images,
+        annotations,
+        table,
+        masks=_masks(config),
+        size=_size(config),
+        cache=_cache(config),
     )
+
+
+def _masks(config: Config) -> dict[int, str]:
+    masks = {}
+    for text in config.masks:
+        value, _, name = text.partition("=")
+        if not value.isdecimal() or not name:
+            raise ValueError(f"`masks` holds {text!r}, which must be value=class.")
+        masks[int(value)] = name
+    return masks
 
 
 def _data_dir(config: Config) -> pathlib.Path | None:

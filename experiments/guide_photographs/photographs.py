@@ -4,6 +4,7 @@ Pixels stay on disk, decoded once; regions are in memory, at the size of trainin
 """
 
 import pathlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from experiments.guide_photographs import table
 from experiments.running import flags
 from xguide_jax import data
+
+VOID = "void"  # pixels of a mask that say nothing
 
 _FEWEST = 6  # of a class: two in each part
 
@@ -56,6 +59,7 @@ def read_photographs(
     annotations: pathlib.Path,
     listed: pathlib.Path | None,
     *,
+    masks: Mapping[int, str],
     size: int,
     cache: pathlib.Path,
 ) -> Photographs:
@@ -65,6 +69,7 @@ def read_photographs(
       images: their folder.
       annotations: a file or folder of any form that `data.read_annotations` knows.
       listed: a table of labels, groups, sources and parts; None for none.
+      masks: {value: class} where the annotations are masks, `VOID` for void; {} else.
       size: S.
       cache: the folder of decoded pixels.
 
@@ -75,7 +80,7 @@ def read_photographs(
       RefusedError: if what is there cannot be read, or too few of a class are left.
     """
     try:
-        found = data.read_annotations(annotations, images)
+        found = _read(annotations, images, masks)
         rows = {} if listed is None else table.read_table(listed)
     except (OSError, ValueError) as error:
         raise flags.RefusedError(str(error)) from error
@@ -115,6 +120,19 @@ def read_photographs(
         parts=tuple(t.part for _, t in kept),
         problems=tuple(problems),
         num_clipped=found.num_clipped,
+    )
+
+
+def _read(
+    annotations: pathlib.Path, images: pathlib.Path, masks: Mapping[int, str]
+) -> data.AnnotatedImages:
+    if not masks:
+        return data.read_annotations(annotations, images)
+    return data.read_mask_files(
+        annotations,
+        images,
+        class_of_value={v: name for v, name in masks.items() if name != VOID},
+        void=[value for value, name in masks.items() if name == VOID],
     )
 
 
