@@ -14,7 +14,7 @@ where they look.
 
 Without --images it writes an example of its own: digits on pictures of grass and
 gravel, as JPEGs, which give the class away in training. --annotations is a file or
-folder of COCO, Pascal VOC, YOLO, LabelMe, CVAT, masks, or a csv of boxes. Each run
+folder of COCO, Pascal VOC, YOLO, LabelMe or CVAT, or a csv of boxes. Each run
 keeps `models/<arm>-<seed>/model.safetensors` and `predict.py`, which explains a new
 photograph.
 """
@@ -108,8 +108,14 @@ def check(config: Config) -> None:
             f"--example {config.example} needs --data-dir or $XGUIDE_DATA."
         )
     flags.check_at_least(config, num_evaluated=1, num_points=1)
-    if config.learning_rate is not None and not config.learning_rate > 0:
-        raise ValueError(f"`learning_rate` (={config.learning_rate}) must be positive.")
+    rate = config.learning_rate
+    if rate is not None and not 0 < rate < float("inf"):
+        raise ValueError(f"`learning_rate` (={rate}) must be positive and finite.")
+    if config.select == "accuracy" and terms.UNGUIDED not in config.arms:
+        raise ValueError(
+            f"`select` (='accuracy') needs the arm {terms.UNGUIDED!r}, whose accuracy "
+            "the others are held against."
+        )
     backbone = _backbone(config, num_classes=2)
     freeze = networks.read_freeze(config.freeze, backbone)
     size = _size(config)
@@ -214,9 +220,12 @@ def _size(config: Config) -> int:
 
 
 def _backbone(config: Config, *, num_classes: int) -> backbones.Backbone:
-    return backbones.make_backbone(
-        config.backbone, num_classes=num_classes, weights=config.weights_file
-    )
+    try:
+        return backbones.make_backbone(
+            config.backbone, num_classes=num_classes, weights=config.weights_file
+        )
+    except (ImportError, OSError) as error:  # a transformer's file says its size
+        raise flags.RefusedError(str(error)) from error
 
 
 EXPERIMENT = loop.Experiment(

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from experiments.guide_photographs import backbones
-from experiments.running import optimizers
+from experiments.running import flags, optimizers
 from xguide_jax import data, evaluation, models, ops
 from xguide_jax.types import ApplyFn, PyTree
 
@@ -64,6 +64,9 @@ def make_network(
 
     Returns:
       The network.
+
+    Raises:
+      RefusedError: if there are no such weights, or `cache` may not be written.
     """
     whole = models.linen_apply_fn(backbone.module)
     normalise = functools.partial(
@@ -89,11 +92,14 @@ def make_network(
         lambda x: whole(params, state, x, train=False)[0].intermediates[cut]
     )
     held = {n: p for n, p in params.items() if backbone.depth(n) > freeze}
-    features = data.cache_features(
-        compiled, images, cache, batch_size=_BATCH,
-        key=f"{data.arrays_digest({'params': held, 'state': state})} {cut}",
-        mean=backbone.mean, std=backbone.std,
-    )  # fmt: skip
+    try:
+        features = data.cache_features(
+            compiled, images, cache, batch_size=_BATCH,
+            key=f"{data.arrays_digest({'params': held, 'state': state})} {cut}",
+            mean=backbone.mean, std=backbone.std,
+        )  # fmt: skip
+    except OSError as error:
+        raise flags.RefusedError(str(error)) from error
     embed = lambda pixels: evaluation.map_rows(
         compiled, normalise(pixels), batch_size=_BATCH
     )
@@ -175,7 +181,10 @@ def _start(
 ) -> tuple[PyTree, PyTree]:
     key = jax.random.key(seed)
     if backbone.load is not None:
-        return backbone.load(key)
+        try:
+            return backbone.load(key)
+        except (ImportError, OSError, ValueError) as error:
+            raise flags.RefusedError(str(error)) from error
     return models.init_linen(backbone.module, key, jnp.zeros((1, size, size, 3)))
 
 
