@@ -216,7 +216,7 @@ def _cache(config: Config) -> pathlib.Path:
 
 
 def _size(config: Config) -> int:
-    return config.size or backbones.sizes(config.backbone)
+    return backbones.sizes(config.backbone) if config.size is None else config.size
 
 
 def _backbone(config: Config, *, num_classes: int) -> backbones.Backbone:
