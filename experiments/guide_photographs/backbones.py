@@ -187,7 +187,7 @@ def _vision_transformer(weights: pathlib.Path, num_classes: int) -> Backbone:
         layer = re.fullmatch(r"layer_(\d+)", name)
         if layer:
             return last - int(layer[1])
-        return 0 if name in ("norm", "classifier") else _LAST
+        return 0 if name in ("final_norm", "classifier") else _LAST
 
     return Backbone(
         module=module,

@@ -14,7 +14,7 @@ where they look.
 
 Without --images it writes an example of its own: digits on pictures of grass and
 gravel, as JPEGs, which give the class away in training. --annotations is a file or
-folder of COCO, Pascal VOC, YOLO, LabelMe, CVAT, a csv of boxes, or masks. Each run
+folder of COCO, Pascal VOC, YOLO, LabelMe or CVAT, or a csv of boxes. Each run
 keeps `models/<arm>-<seed>/model.safetensors` and `predict.py`, which explains a new
 photograph.
 """
@@ -111,8 +111,14 @@ def check(config: Config) -> None:
         )
     _masks(config)
     flags.check_at_least(config, num_evaluated=1, num_points=1)
-    if config.learning_rate is not None and not config.learning_rate > 0:
-        raise ValueError(f"`learning_rate` (={config.learning_rate}) must be positive.")
+    rate = config.learning_rate
+    if rate is not None and not 0 < rate < float("inf"):
+        raise ValueError(f"`learning_rate` (={rate}) must be positive and finite.")
+    if config.select == "accuracy" and terms.UNGUIDED not in config.arms:
+        raise ValueError(
+            f"`select` (='accuracy') needs the arm {terms.UNGUIDED!r}, whose accuracy "
+            "the others are held against."
+        )
     backbone = _backbone(config, num_classes=2)
     freeze = networks.read_freeze(config.freeze, backbone)
     size = _size(config)
@@ -228,13 +234,16 @@ def _cache(config: Config) -> pathlib.Path:
 
 
 def _size(config: Config) -> int:
-    return config.size or backbones.sizes(config.backbone)
+    return backbones.sizes(config.backbone) if config.size is None else config.size
 
 
 def _backbone(config: Config, *, num_classes: int) -> backbones.Backbone:
-    return backbones.make_backbone(
-        config.backbone, num_classes=num_classes, weights=config.weights
-    )
+    try:
+        return backbones.make_backbone(
+            config.backbone, num_classes=num_classes, weights=config.weights
+        )
+    except (ImportError, OSError) as error:  # a transformer's file says its size
+        raise flags.RefusedError(str(error)) from error
 
 
 EXPERIMENT = loop.Experiment(

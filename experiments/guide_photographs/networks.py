@@ -66,7 +66,7 @@ def make_network(
       The network.
 
     Raises:
-      RefusedError: if the cache cannot be written.
+      RefusedError: if there are no such weights, or `cache` may not be written.
     """
     whole = models.linen_apply_fn(backbone.module)
     normalise = functools.partial(
@@ -181,7 +181,10 @@ def _start(
 ) -> tuple[PyTree, PyTree]:
     key = jax.random.key(seed)
     if backbone.load is not None:
-        return backbone.load(key)
+        try:
+            return backbone.load(key)
+        except (ImportError, OSError, ValueError) as error:
+            raise flags.RefusedError(str(error)) from error
     return models.init_linen(backbone.module, key, jnp.zeros((1, size, size, 3)))
 
 

@@ -38,7 +38,7 @@ def split_rows(found: Photographs, *, seed: int) -> Rows:
 
     Raises:
       RefusedError: if the table says parts of some photographs alone, or a part has not
-        two photographs of each class.
+        two photographs of each class, or none with a region.
     """
     told = np.array(found.parts)
     if np.any(told == "") and np.any(told != ""):
@@ -57,6 +57,11 @@ def split_rows(found: Photographs, *, seed: int) -> Rows:
             raise flags.RefusedError(
                 f"the part {part!r} of seed {seed} must have two photographs of each "
                 f"class, not {of_class}."
+            )
+        if not found.regions[chosen].any():
+            raise flags.RefusedError(
+                f"the part {part!r} of seed {seed} must have a photograph in which "
+                "something is drawn."
             )
     return rows
 

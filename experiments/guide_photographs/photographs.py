@@ -4,7 +4,7 @@ Pixels stay on disk, decoded once; regions are in memory, at the size of trainin
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ class Photographs(NamedTuple):
       boxes: float32 [N, boxes, 4], of these objects, in pixels of the square.
       boxes_valid: bool [N, boxes].
       labels: int32 [N].
-      class_names: of the labels.
+      class_names: of the labels; classes without photographs are left out.
       groups: int [N], −1 where none is said.
       group_names: of the groups; () where there are none.
       sources: photographs of one source lie in one part.
@@ -59,9 +59,9 @@ def read_photographs(
     annotations: pathlib.Path,
     listed: pathlib.Path | None,
     *,
-    masks: Mapping[int, str],
     size: int,
     cache: pathlib.Path,
+    masks: Mapping[int, str] | None = None,
 ) -> Photographs:
     """All photographs that have a class and can be decoded.
 
@@ -69,9 +69,9 @@ def read_photographs(
       images: their folder.
       annotations: a file or folder of any form that `data.read_annotations` knows.
       listed: a table of labels, groups, sources and parts; None for none.
-      masks: {value: class} where the annotations are masks, `VOID` for void; {} else.
       size: S.
       cache: the folder of decoded pixels.
+      masks: {value: class} where the annotations are masks, `VOID` for void.
 
     Returns:
       The photographs.
@@ -95,12 +95,17 @@ def read_photographs(
         for one, t in zip(found.images, told, strict=True)
         if not isinstance(t, data.Problem) and one.path is not None
     ]
+    _check_counts([t.label for _, t in kept], found.class_names, problems)
     decoded, broken = _decoded([one for one, _ in kept], size=size, folder=cache)
     problems += broken
     lost = {problem.file for problem in broken}
     kept = [(one, t) for one, t in kept if one.name not in lost]
-    labels = np.array([t.label for _, t in kept], np.int32)
+    labels = [t.label for _, t in kept]
     _check_counts(labels, found.class_names, problems)
+    used = sorted(set(labels))
+    unused = [name for n, name in enumerate(found.class_names) if n not in used]
+    what = "is a class of no photograph"
+    problems += [data.Problem(annotations.name, name, what) for name in unused]
     outlines = [_outlined(one, t.label, size) for one, t in kept]
     boxes, boxes_valid = _padded([boxes for _, boxes in outlines])
     group_names = tuple(sorted({t.group for _, t in kept if t.group}))
@@ -112,8 +117,8 @@ def read_photographs(
         regions=np.stack([region for region, _ in outlines]),
         boxes=boxes,
         boxes_valid=boxes_valid,
-        labels=labels,
-        class_names=found.class_names,
+        labels=np.searchsorted(used, labels).astype(np.int32),
+        class_names=tuple(found.class_names[n] for n in used),
         groups=np.array([numbers.get(t.group, -1) for _, t in kept]),
         group_names=group_names,
         sources=tuple(t.source or one.name for one, t in kept),
@@ -124,7 +129,9 @@ def read_photographs(
 
 
 def _read(
-    annotations: pathlib.Path, images: pathlib.Path, masks: Mapping[int, str]
+    annotations: pathlib.Path,
+    images: pathlib.Path,
+    masks: Mapping[int, str] | None,
 ) -> data.AnnotatedImages:
     if not masks:
         return data.read_annotations(annotations, images)
@@ -155,7 +162,13 @@ def _decoded(
             if str(one.path) in error.reasons
         ]
         lost = {problem.file for problem in problems}
-        return decode([one for one in images if one.name not in lost]), problems
+        rest = [one for one in images if one.name not in lost]
+        if not rest:
+            raise flags.RefusedError(
+                f"none of {len(images)} photographs can be decoded; the first: "
+                f"{problems[0].what}"
+            ) from error
+        return decode(rest), problems
     except (OSError, ValueError) as error:
         raise flags.RefusedError(str(error)) from error
 
@@ -181,13 +194,15 @@ def _padded(boxes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_counts(
-    labels: np.ndarray, class_names: tuple[str, ...], problems: list[data.Problem]
+    labels: Sequence[int], class_names: tuple[str, ...], problems: list[data.Problem]
 ) -> None:
-    counts = np.bincount(labels, minlength=len(class_names)).tolist()
-    if len(class_names) < 2 or min(counts) < _FEWEST:
+    """Of the classes that have photographs."""
+    numbers, every = np.unique(np.array(labels, int), return_counts=True)
+    counts = {class_names[n]: c for n, c in zip(numbers, every.tolist(), strict=True)}
+    if len(counts) < 2 or min(counts.values()) < _FEWEST:
         first = "; ".join(f"{p.file}, {p.place}: {p.what}" for p in problems[:3])
         raise flags.RefusedError(
             f"each of at least two classes must have {_FEWEST} photographs, but there "
-            f"are {dict(zip(class_names, counts, strict=True))}; {len(problems)} "
-            f"problems were found{f', such as {first}' if first else ''}."
+            f"are {counts}; {len(problems)} problems were found"
+            f"{f', such as {first}' if first else ''}."
         )

@@ -1,6 +1,7 @@
 """What a table says of photographs beside their annotations."""
 
 import csv
+import io
 import pathlib
 import unicodedata
 from collections.abc import Mapping
@@ -45,29 +46,13 @@ def read_table(path: pathlib.Path) -> dict[str, dict[str, str]]:
     Raises:
       FileNotFoundError: if there is no such file.
       ValueError: naming file and line, for other columns, a photograph that is listed
-        twice, or another 'split'.
+        twice, or another 'split'; naming the file, if it is no csv in UTF-8.
     """
-    rows: dict[str, dict[str, str]] = {}
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        names = reader.fieldnames or ()
-        if "image" not in names or set(names) - set(_COLUMNS):
-            raise ValueError(
-                f"{path.name}, line 1: the columns must be 'image' and some of "
-                f"{_COLUMNS[1:]}, not {list(names)}."
-            )
-        for row in reader:
-            place = f"{path.name}, line {reader.line_num}"
-            cells = {name: (row[name] or "").strip() for name in names}
-            image = unicodedata.normalize("NFC", cells.pop("image"))
-            if not image or image in rows:
-                raise ValueError(f"{place}: {image!r} must be named, and once.")
-            if cells.get("split", "") not in ("", *PARTS):
-                raise ValueError(
-                    f"{place}: 'split' (={cells['split']!r}) must be one of {PARTS}."
-                )
-            rows[image] = cells
-    return rows
+    try:
+        text = path.read_text("utf-8-sig")
+        return _rows_of(path.name, csv.DictReader(io.StringIO(text, newline="")))
+    except (UnicodeError, csv.Error) as error:
+        raise ValueError(f"{path.name} must be csv in UTF-8: {error}.") from error
 
 
 def told_of(
@@ -107,3 +92,25 @@ def told_of(
         row.get("source", "") or one.source or "",
         row.get("split", ""),
     )
+
+
+def _rows_of(name: str, reader: csv.DictReader) -> dict[str, dict[str, str]]:
+    rows: dict[str, dict[str, str]] = {}
+    names = reader.fieldnames or ()
+    if "image" not in names or set(names) - set(_COLUMNS):
+        raise ValueError(
+            f"{name}, line 1: the columns must be 'image' and some of "
+            f"{_COLUMNS[1:]}, not {list(names)}."
+        )
+    for row in reader:
+        place = f"{name}, line {reader.line_num}"
+        cells = {column: (row[column] or "").strip() for column in names}
+        image = unicodedata.normalize("NFC", cells.pop("image"))
+        if not image or image in rows:
+            raise ValueError(f"{place}: {image!r} must be named, and once.")
+        if cells.get("split", "") not in ("", *PARTS):
+            raise ValueError(
+                f"{place}: 'split' (={cells['split']!r}) must be one of {PARTS}."
+            )
+        rows[image] = cells
+    return rows
