@@ -204,7 +204,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(
         ),
         (
             ("--backbone", "efficientnet-lite0", "--size", "32"),
-            "`size` (=32) must be a multiple of 32, at least 64, for efficientnet-lite0",
+            "`size` (=32) must be a multiple of 32, at least 64, for efficientnet",
         ),
         (("--learning-rate", "inf"), "(=inf) must be positive and finite."),
         (("--freeze", "2"), "`freeze` (='2') must be none for a network without"),
