@@ -157,15 +157,14 @@ def test_all_blocks_of_the_published_networks_have_a_depth():
             backbone.module.init, jax.random.key(0), jnp.zeros((1, size, size, 3))
         )["params"]
         depths = {module: backbone.depth(module) for module in shapes}
-        if name == "small-cnn":
-            assert set(depths.values()) == {0}
+        if not backbone.cuts:
+            assert not any(depths.values())
             continue
         assert depths["classifier"] == 0
         assert depths["head_conv"] == depths["block_15_expand_conv"] == 1
         assert depths["block_1_project_norm"] == len(backbone.cuts) - 1
         held = {module for module, depth in depths.items() if depth > 15}
-        assert all(module.startswith(("stem_", "block_0_")) for module in held)
-        assert len(held) == 6  # a convolution and a norm each of three
+        assert len(held) == 6  # of the stem and the first block
 
 
 def optimised(network, params, steps=2):
@@ -212,8 +211,7 @@ def test_a_network_of_initial_weights_is_trained_as_a_whole(tmp_path):
     network = networks.make_network(
         backbone, images, freeze=None, size=16, cache=tmp_path / "cache"
     )
-    assert network.trained is None
-    assert network.replaced is None
+    assert network.trained is network.replaced is None
     params, _ = network.start(1)
     pixels = data.read_rows(images, np.arange(2))
     np.testing.assert_array_equal(network.read(np.arange(2)), network.embed(pixels))
