@@ -599,6 +599,8 @@ API = {
     "data.class_boxes": ("images", "num_classes shape", ""),
     "data.stretched_boxes": ("one objects", "shape", ""),
     "data.swapped_backgrounds": ("images regions labels", "seed", ""),
+    "data.on_background": ("image region other other_region", "", ""),
+    "data.other_class_partners": ("regions labels", "seed", ""),
     "data.without_object": ("image region", "", ""),
     "data.read_voc": (
         "folder images", "class_names first inclusive", "class_names first inclusive",

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.guide_photographs.networks import Network
 from experiments.guide_photographs.photographs import Photographs
-from experiments.guide_photographs.views import Views
+from experiments.guide_photographs.views import Inputs, Views
 from experiments.running import predicting
 from xguide_jax import attributions, data, evaluation
 from xguide_jax.types import Array, PredictFn, TrainState
@@ -90,15 +90,13 @@ def make_measurement(
     Returns:
       `(state, views) -> Measured`.
     """
-    logits = predicting.make_predict_rows(network.apply_fn, batch_size=_BATCH)
+    predict = predicting.make_predict_rows(network.apply_fn, batch_size=_BATCH)
     explain = evaluation.make_explain(
         network.apply_fn, _explainers(network, num_points), batch_size=_BATCH
     )
 
     def measure(state: TrainState, views: Views) -> Measured:
-        classes = lambda inputs: np.asarray(
-            evaluation.top_class(jnp.asarray(logits(state, inputs)))
-        )
+        classes = functools.partial(_classes, functools.partial(predict, state))
         labels = found.labels[views.rows.test]
         held_out = found.labels[views.rows.validation]
         said = classes(views.test)
@@ -115,9 +113,9 @@ def make_measurement(
         )
         outlined = found.regions[views.rows.test].any(axis=(1, 2))
         few = _few(labels, found.regions[views.rows.test], num_evaluated)
-        maps = _maps(explain, state, views.test[few], labels[few])
-        tuned = slice(num_evaluated)
-        tuning = _maps(explain, state, views.validation[tuned], held_out[tuned])
+        maps = _maps(explain, state, views.test.read(few), labels[few])
+        tuned = np.arange(min(num_evaluated, len(held_out)))
+        tuning = _maps(explain, state, views.validation.read(tuned), held_out[tuned])
         region = found.regions[views.rows.test][few]
         held_region = found.regions[views.rows.validation][tuned]
         energy = lambda m, r: evaluation.summarise(
@@ -152,6 +150,16 @@ def make_measurement(
         )
 
     return measure
+
+
+def _classes(predict: Callable[[np.ndarray], np.ndarray], inputs: Inputs) -> np.ndarray:
+    """The class of each, int [N], with a batch in memory at a time."""
+    places = [
+        np.arange(start, min(start + _BATCH, inputs.size))
+        for start in range(0, inputs.size, _BATCH)
+    ]
+    logits = np.concatenate([predict(inputs.read(few)) for few in places])
+    return np.asarray(evaluation.top_class(jnp.asarray(logits)))
 
 
 def _explainers(network: Network, num_points: int) -> dict[str, evaluation.ExplainFn]:

@@ -64,6 +64,10 @@ def plain():
     return Network(**nothing)._replace(embed=same, regions=same)
 
 
+def every(inputs):
+    return inputs.read(np.arange(inputs.size))
+
+
 def outside(found, row):
     return ~found.regions[row]
 
@@ -78,7 +82,7 @@ def test_composites_have_their_object_before_the_background_of_another_class(
         assert swapped.tolist() == [row not in WITHOUT for row in rows]
         lent = [{BEHIND(n) for n in rows if n not in WITHOUT and n % 2 == label}
                 for label in (1, 0)]  # fmt: skip
-        for pixels, row, is_swapped in zip(shown, rows, swapped, strict=True):
+        for pixels, row, is_swapped in zip(every(shown), rows, swapped, strict=True):
             behind = set(np.unique(pixels[outside(found, row)]))
             if is_swapped:
                 assert (pixels[found.regions[row]] == OBJECT(row)).all()
@@ -91,7 +95,7 @@ def test_composites_have_their_object_before_the_background_of_another_class(
 
 def test_partners_and_places_hang_on_the_seed(found, seen):
     again, *others = (views.make_views(found, plain(), seed=s) for s in (0, 1, 2))
-    drawn = lambda of: (of.swapped, of.random.annotations["region"])
+    drawn = lambda of: (every(of.swapped), of.random.annotations["region"])
     for one, two in zip(drawn(seen), drawn(again), strict=True):
         np.testing.assert_array_equal(one, two)
     for number, one in enumerate(drawn(seen)):
@@ -103,12 +107,28 @@ def test_what_is_hidden_has_the_mean_colour_of_the_training_photographs(found, s
     drawn = [(58 * BEHIND(n) + 6 * OBJECT(n)) / 64 for n in range(6) if n != 2]
     colour = round((sum(drawn) + BEHIND(2)) / 6)
     for name, is_kept in (("object_only", True), ("background_only", False)):
-        for pixels, row in zip(getattr(seen, name), seen.rows.test, strict=True):
+        for pixels, row in zip(every(getattr(seen, name)), seen.rows.test, strict=True):
             kept = found.regions[row] == is_kept
             whole = data.read_rows(found.images, np.array([row]))[0]
             np.testing.assert_array_equal(pixels[kept], whole[kept])
             assert (pixels[~kept] == colour).all()
-        assert getattr(seen, name).dtype == np.uint8
+        assert every(getattr(seen, name)).dtype == np.uint8
+
+
+def test_what_a_trunk_makes_of_the_photographs_is_kept(found, seen):
+    calls = []
+    trunk = lambda pixels: calls.append(len(pixels)) or pixels
+    held = plain()._replace(embed=trunk, trained=lambda params: params)
+    kept = views.make_views(found, held, seed=0)
+    assert max(calls) <= 64
+    made = len(calls)
+    for name in ("test", "swapped", "object_only", "composites", "validation"):
+        np.testing.assert_array_equal(
+            every(getattr(kept, name)), every(getattr(seen, name))
+        )
+        one = getattr(seen, name).read(np.array([1, 0]))
+        np.testing.assert_array_equal(one, every(getattr(seen, name))[[1, 0]])
+    assert len(calls) == made
 
 
 def test_what_is_trained_on_are_rows_with_the_regions_of_these_rows(found, seen):
@@ -121,10 +141,10 @@ def test_what_is_trained_on_are_rows_with_the_regions_of_these_rows(found, seen)
         np.testing.assert_array_equal(valid, [n not in WITHOUT for n in rows])
     np.testing.assert_array_equal(seen.train.annotations["region"], found.regions[rows])
     np.testing.assert_array_equal(
-        seen.test, data.read_rows(found.images, seen.rows.test)
+        every(seen.test), data.read_rows(found.images, seen.rows.test)
     )
     np.testing.assert_array_equal(
-        seen.validation, data.read_rows(found.images, seen.rows.validation)
+        every(seen.validation), data.read_rows(found.images, seen.rows.validation)
     )
 
 

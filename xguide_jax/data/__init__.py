@@ -56,7 +56,12 @@ from xguide_jax.data.images.coco_format import (
     region_from_coco,
     rle_from_mask,
 )
-from xguide_jax.data.images.composites import swapped_backgrounds, without_object
+from xguide_jax.data.images.composites import (
+    on_background,
+    other_class_partners,
+    swapped_backgrounds,
+    without_object,
+)
 from xguide_jax.data.images.decoded_cache import (
     UndecodableError,
     decode_images,
@@ -244,6 +249,8 @@ __all__ = (
     "normalise_images",
     "normalise_maps",
     "object_mask",
+    "on_background",
+    "other_class_partners",
     "parse_stars",
     "planted_series",
     "polygon_from_cvat",

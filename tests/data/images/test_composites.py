@@ -75,11 +75,20 @@ def test_what_one_image_is_annotated_with_moves_no_other_partner():
     assert len(set(before.tolist())) > 5
 
 
+def test_partners_are_known_without_pixels():
+    images, regions, labels = _images()
+    partners = data.other_class_partners(regions, labels, seed=0)
+    assert partners.tolist() == [1, 0, -1]
+    first = data.on_background(images[0], regions[0], images[1], regions[1])
+    composites, _ = data.swapped_backgrounds(images, regions, labels, seed=0)
+    np.testing.assert_array_equal(first, composites[0])
+
+
 def test_arrays_that_do_not_fit_are_refused():
     images, regions, labels = _images()
     with pytest.raises(ValueError, match=r"`regions` \(uint8 .* must be bool"):
         data.swapped_backgrounds(images, regions.astype(np.uint8), labels, seed=0)
-    with pytest.raises(ValueError, match=r"`regions` .* must be bool \[N, H, W\]"):
+    with pytest.raises(ValueError, match=r"`regions` .* must be \[N, H, W\] of"):
         data.swapped_backgrounds(images, regions[:2], labels, seed=0)
     with pytest.raises(ValueError, match=r"`labels` \(2,\) must be \[N\]"):
         data.swapped_backgrounds(images, regions, labels[:2], seed=0)

@@ -31,31 +31,75 @@ def swapped_backgrounds(
     Raises:
       ValueError: if the arrays do not fit together, or the regions are not bool.
     """
-    if regions.dtype != bool or regions.shape != images.shape[:3]:
+    if regions.shape != images.shape[:3]:
         raise ValueError(
-            f"`regions` ({regions.dtype} {regions.shape}) must be bool [N, H, W] for "
-            f"`images` {images.shape}."
+            f"`regions` {regions.shape} must be [N, H, W] of `images` {images.shape}."
         )
-    if labels.shape != images.shape[:1]:
-        raise ValueError(f"`labels` {labels.shape} must be [N], {images.shape[:1]}.")
+    partners = other_class_partners(regions, labels, seed=seed)
+    composites = images.copy()
+    for row in np.flatnonzero(partners >= 0):
+        partner = partners[row]
+        composites[row] = on_background(
+            images[row], regions[row], images[partner], regions[partner]
+        )
+    return composites, partners
+
+
+def other_class_partners(
+    regions: np.ndarray, labels: np.ndarray, *, seed: int
+) -> np.ndarray:
+    """Which image lends each object a background, without any pixel.
+
+    Args:
+      regions: bool [N, H, W].
+      labels: int [N].
+      seed: of the choice.
+
+    Returns:
+      int [N], as `swapped_backgrounds` has them.
+
+    Raises:
+      ValueError: if the arrays do not fit together, or the regions are not bool.
+    """
+    if regions.dtype != bool or regions.ndim != 3:
+        raise ValueError(
+            f"`regions` ({regions.dtype} {regions.shape}) must be bool [N, H, W]."
+        )
+    if labels.shape != regions.shape[:1]:
+        raise ValueError(f"`labels` {labels.shape} must be [N], {regions.shape[:1]}.")
     rng = seeds.generator(seeds.Stream.COMPOSITES, seed)
     found = np.any(regions, axis=(1, 2))
     lends = found & ~np.all(regions, axis=(1, 2))
-    composites = images.copy()
-    partners = np.full(len(images), -1)
+    partners = np.full(len(regions), -1)
     # One number an image, drawn whether it is used or not: what is annotated of one
     # image moves no partner of others of its class.
-    draws = rng.random(len(images))
+    draws = rng.random(len(regions))
     for label in np.unique(labels):
         others = np.flatnonzero(lends & (labels != label))
         rows = np.flatnonzero(found & (labels == label))
         if len(others):
             partners[rows] = others[(draws[rows] * len(others)).astype(int)]
-    for row in np.flatnonzero(partners >= 0):
-        partner = partners[row]
-        background = without_object(images[partner], regions[partner])
-        composites[row] = np.where(regions[row][..., None], images[row], background)
-    return composites, partners
+    return partners
+
+
+def on_background(
+    image: np.ndarray,
+    region: np.ndarray,
+    other: np.ndarray,
+    other_region: np.ndarray,
+) -> np.ndarray:
+    """The object of one image before the background of another.
+
+    Args:
+      image: [H, W, C].
+      region: bool [H, W], its object.
+      other: [H, W, C], of the same type.
+      other_region: bool [H, W], not all of it; filled by the mean of the rest.
+
+    Returns:
+      Shaped and typed like `image`.
+    """
+    return np.where(region[..., None], image, without_object(other, other_region))
 
 
 def without_object(image: np.ndarray, region: np.ndarray) -> np.ndarray:
