@@ -255,6 +255,7 @@ def test_dropout_is_none_in_eval_mode_and_a_function_of_the_key_in_train_mode():
     np.testing.assert_allclose(
         none(params, {}, given(), train=True)[0].logits,
         compiled("attention")(given(), {}).logits,
+        rtol=2e-6,  # two programs in float32
         atol=1e-6,
     )
 
