@@ -40,9 +40,9 @@ class Trial(NamedTuple, Generic[T]):
     measure: Callable[[TrainState], T]
 
 
-# Every network has programs of its own, in some 550 mappings of memory, of which Linux
-# grants a process 65,530: after a hundred networks or so nothing is compiled any more.
-_KEPT_PROGRAMS = 48
+# Every network has programs of its own, in hundreds of mappings of memory, thousands for
+# a large one; Linux grants a process 65,530, and then nothing is compiled any more.
+_KEPT_PROGRAMS = 12
 
 MakeTrial = Callable[[arms.Arm, int], Trial[T]]
 
