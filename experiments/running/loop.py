@@ -40,8 +40,8 @@ class Trial(NamedTuple, Generic[T]):
     measure: Callable[[TrainState], T]
 
 
-# Every network has programs of its own, in hundreds of mappings of memory, thousands for
-# a large one; Linux grants a process 65,530, and then nothing is compiled any more.
+# Every network has programs of its own, in hundreds of mappings of memory, or thousands
+# of a large one. Linux grants a process 65,530; then nothing is compiled any more.
 _KEPT_PROGRAMS = 12
 
 MakeTrial = Callable[[arms.Arm, int], Trial[T]]
