@@ -102,12 +102,7 @@ def make_measurement(
         said = classes(views.test)
         right = said == labels
         of_class = _by_group(right, labels, len(found.class_names))
-        pairs = labels * max(len(found.group_names), 1) + found.groups[views.rows.test]
-        known = found.groups[views.rows.test] >= 0
-        of_pair = _by_group(
-            right[known], pairs[known],
-            len(found.class_names) * max(len(found.group_names), 1),
-        )  # fmt: skip
+        of_pair = _by_pair(found, right, views.rows.test)
         share = lambda inputs, truth, rows=slice(None): _mean(
             (classes(inputs) == truth)[rows]
         )
@@ -121,8 +116,6 @@ def make_measurement(
         energy = lambda m, r: evaluation.summarise(
             evaluation.energy_in_region(jnp.asarray(m), jnp.asarray(r))
         )
-        shown = few[:NUM_SHOWN]
-        rows = views.rows.test[shown]
         return Measured(
             test=float(right.mean()),
             classes=of_class[0],
@@ -139,14 +132,7 @@ def make_measurement(
             ),
             energy={name: energy(m, region) for name, m in maps.items()},
             validation_energy=energy(tuning["grad_cam"], held_region),
-            shown=Shown(
-                pixels=data.read_rows(found.images, rows),
-                region=found.regions[rows],
-                names=[found.names[row] for row in rows],
-                truth=[found.class_names[label] for label in labels[shown]],
-                said=[_named(found.class_names, said[n]) for n in shown],
-                maps={name: m[: len(shown)] for name, m in maps.items()},
-            ),
+            shown=_shown(found, views.rows.test, few[:NUM_SHOWN], said, maps),
         )
 
     return measure
@@ -160,6 +146,25 @@ def _classes(predict: Callable[[np.ndarray], np.ndarray], inputs: Inputs) -> np.
     ]
     logits = np.concatenate([predict(inputs.read(few)) for few in places])
     return np.asarray(evaluation.top_class(jnp.asarray(logits)))
+
+
+def _shown(
+    found: Photographs,
+    rows: np.ndarray,
+    few: np.ndarray,
+    said: np.ndarray,
+    maps: dict[str, np.ndarray],
+) -> Shown:
+    """The first of the photographs that are explained; `few` are places in `rows`."""
+    shown = rows[few]
+    return Shown(
+        pixels=data.read_rows(found.images, shown),
+        region=found.regions[shown],
+        names=[found.names[row] for row in shown],
+        truth=[found.class_names[label] for label in found.labels[shown]],
+        said=[_named(found.class_names, said[place]) for place in few],
+        maps={name: m[: len(few)] for name, m in maps.items()},
+    )
 
 
 def _explainers(network: Network, num_points: int) -> dict[str, evaluation.ExplainFn]:
@@ -216,6 +221,16 @@ def _by_group(
     sums = np.bincount(groups, weights=right, minlength=num_groups)
     shares = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     return shares.tolist(), counts.tolist()
+
+
+def _by_pair(
+    found: Photographs, right: np.ndarray, rows: np.ndarray
+) -> tuple[list[float], list[int]]:
+    """By class and group, of the photographs of which the table says a group."""
+    num_groups = max(len(found.group_names), 1)
+    pairs = found.labels[rows] * num_groups + found.groups[rows]
+    known = found.groups[rows] >= 0
+    return _by_group(right[known], pairs[known], len(found.class_names) * num_groups)
 
 
 def _worst(shares: list[float]) -> float:
