@@ -31,7 +31,6 @@ class Network(NamedTuple):
       read: rows of the photographs -> inputs [B, ...].
       embed: pixels, uint8 [N, S, S, 3] -> inputs [N, ...].
       regions: bool [N, S, S] -> regions as the batch has them.
-      inputs: of one row, zeros [1, ...].
     """
 
     apply_fn: ApplyFn
@@ -42,7 +41,6 @@ class Network(NamedTuple):
     read: Callable[[np.ndarray], np.ndarray]
     embed: Callable[[np.ndarray], np.ndarray]
     regions: Callable[[np.ndarray], np.ndarray]
-    inputs: np.ndarray
 
 
 def make_network(
@@ -68,56 +66,24 @@ def make_network(
     Raises:
       RefusedError: if there are no such weights, or `cache` may not be written.
     """
-    whole = models.linen_apply_fn(backbone.module)
+    if freeze is not None:
+        return _behind(backbone, images, blocks=freeze, size=size, cache=cache)
     normalise = functools.partial(
         data.normalise_images, mean=backbone.mean, std=backbone.std
     )
-    if freeze is None:
-        return Network(
-            apply_fn=whole,
-            layer=backbone.layer,
-            replaced=None,
-            start=functools.partial(_start, backbone, size=size),
-            trained=None,
-            read=functools.partial(
-                data.read_images, images, mean=backbone.mean, std=backbone.std
-            ),
-            embed=normalise,
-            regions=lambda regions: regions,
-            inputs=np.zeros((1, size, size, 3), np.float32),
-        )
-    cut = backbone.cuts[freeze]
-    params, state = _start(backbone, 0, size=size)
-    compiled = jax.jit(
-        lambda x: whole(params, state, x, train=False)[0].intermediates[cut]
+    read = functools.partial(
+        data.read_images, images, mean=backbone.mean, std=backbone.std
     )
-    held = {n: p for n, p in params.items() if backbone.depth(n) > freeze}
-    try:
-        features = data.cache_features(
-            compiled, images, cache, batch_size=_BATCH,
-            key=f"{data.arrays_digest({'params': held, 'state': state})} {cut}",
-            mean=backbone.mean, std=backbone.std,
-        )  # fmt: skip
-    except OSError as error:
-        raise flags.RefusedError(str(error)) from error
-    embed = lambda pixels: evaluation.map_rows(
-        compiled, normalise(pixels), batch_size=_BATCH
-    )
-    first = data.read_rows(features, np.arange(1))
     return Network(
-        apply_fn=models.tail(
-            whole, cut, input_shape=(size, size, 3),
-            exposed=() if cut == backbone.layer else (backbone.layer,),
-        ),
+        apply_fn=models.linen_apply_fn(backbone.module),
         layer=backbone.layer,
-        replaced=cut if first.ndim == 4 else backbone.layer,
+        replaced=None,
         start=functools.partial(_start, backbone, size=size),
-        trained=functools.partial(_trained, backbone, freeze),
-        read=functools.partial(data.read_rows, features),
-        embed=embed,
-        regions=functools.partial(_on_cells, first.shape),
-        inputs=np.zeros_like(first),
-    )  # fmt: skip
+        trained=None,
+        read=read,
+        embed=normalise,
+        regions=lambda regions: regions,
+    )
 
 
 def read_freeze(text: str, backbone: backbones.Backbone) -> int | None:
@@ -174,6 +140,46 @@ def make_optimizer(
         return {"model": trained(params["model"]), "guidance": guidance}
 
     return optax.partition({True: optax.adam(rate), False: optax.set_to_zero()}, labels)
+
+
+def _behind(
+    backbone: backbones.Backbone,
+    images: data.CachedRows,
+    *,
+    blocks: int,
+    size: int,
+    cache: pathlib.Path,
+) -> Network:
+    """What lies behind a cut, fed with what the trunk makes of the photographs."""
+    whole, cut = models.linen_apply_fn(backbone.module), backbone.cuts[blocks]
+    params, state = _start(backbone, 0, size=size)
+    trunk = jax.jit(
+        lambda x: whole(params, state, x, train=False)[0].intermediates[cut]
+    )
+    held = {n: p for n, p in params.items() if backbone.depth(n) > blocks}
+    scale = {"mean": backbone.mean, "std": backbone.std}
+    try:
+        features = data.cache_features(
+            trunk, images, cache, batch_size=_BATCH, **scale,
+            key=f"{data.arrays_digest({'params': held, 'state': state})} {cut}",
+        )  # fmt: skip
+    except OSError as error:
+        raise flags.RefusedError(str(error)) from error
+    embed = lambda pixels: evaluation.map_rows(
+        trunk, data.normalise_images(pixels, **scale), batch_size=_BATCH
+    )
+    shape = data.read_rows(features, np.arange(1)).shape
+    exposed = () if cut == backbone.layer else (backbone.layer,)
+    return Network(
+        apply_fn=models.tail(whole, cut, input_shape=(size, size, 3), exposed=exposed),
+        layer=backbone.layer,
+        replaced=cut if len(shape) == 4 else backbone.layer,
+        start=functools.partial(_start, backbone, size=size),
+        trained=functools.partial(_trained, backbone, blocks),
+        read=functools.partial(data.read_rows, features),
+        embed=embed,
+        regions=functools.partial(_on_cells, shape),
+    )
 
 
 def _start(

@@ -107,7 +107,7 @@ def test_what_is_behind_the_cut_is_the_whole_network(name, freeze, tmp_path):
     whole = run(models.linen_apply_fn(backbone.module), train=False)(inputs)
     behind = run(network.apply_fn, train=True)
     for made in (network.read(rows), network.embed(pixels)):
-        assert made.shape[1:] == network.inputs.shape[1:]
+        assert made.shape[1:] == network.read(rows).shape[1:]
         output = behind(made)
         assert network.layer in output.intermediates
         np.testing.assert_allclose(output.logits, whole.logits, rtol=1e-4, atol=1e-4)
@@ -223,7 +223,7 @@ def test_a_network_of_initial_weights_is_trained_as_a_whole(tmp_path):
 
 def test_regions_are_shares_of_the_cells_of_a_map(tmp_path):
     _, _, network = cut_network("resnet", 1, tmp_path)
-    assert network.inputs.shape == (1, 2, 2, 8)
+    assert network.read(np.arange(1)).shape == (1, 2, 2, 8)
     regions = np.zeros((1, 32, 32), bool)
     regions[0, :16, :8] = True
     np.testing.assert_allclose(network.regions(regions), [[[0.5, 0], [0, 0]]])
