@@ -1,0 +1,1 @@
+"""The library beside PyTorch, Captum and Quantus, on the same weights and inputs."""

@@ -1,0 +1,64 @@
+"""Which jobs are raced, in what modules their two sides stand."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Prepared(NamedTuple):
+    """One side of a job, with weights and inputs in place.
+
+    Attributes:
+      call: does the work once and waits until it is done.
+      outputs: what both sides must agree on, by name; asked for once, right after the
+        first call.
+      items: examples that a call works through.
+    """
+
+    call: Callable[[], Any]
+    outputs: Callable[[], dict[str, np.ndarray]]
+    items: int
+
+
+class Ours(NamedTuple):
+    """The library's side, which also draws the weights and inputs of both.
+
+    Attributes:
+      arrays: from a fixed seed, by name; weights in Flax's layout.
+      make: of these, the side.
+    """
+
+    arrays: Callable[[], dict[str, np.ndarray]]
+    make: Callable[[Arrays], Prepared]
+
+
+class Job(NamedTuple):
+    """What is raced.
+
+    Attributes:
+      family: module in `ours` and in `peers` whose `JOBS` holds the job.
+      peer: package that the other side needs, by the name it is imported by.
+      title: what it is, for the table.
+      tolerance: largest difference of an output, as a share of its largest value.
+    """
+
+    family: str
+    peer: str
+    title: str
+    tolerance: float = 1e-3
+
+
+JOBS = {
+    "step_sgd": Job("digits", "torch", "digits CNN, B 128, unguided step, SGD"),
+    "step_adam": Job("digits", "torch", "the same, Adam"),
+    "saliency_guided": Job("digits", "torch", "saliency-guided step"),
+    "saliency_guided_rows": Job(
+        "digits", "torch", "the same, beside the published loop over rows"
+    ),
+    "saliency_guided_frozen": Job("digits", "torch", "saliency-guided, frozen teacher"),
+    "right_reasons": Job("digits", "torch", "right-reasons step"),
+    "energy": Job("digits", "torch", "energy of Grad-CAM step"),
+}

@@ -1,0 +1,1 @@
+"""The library's side of each job."""

@@ -1,0 +1,1 @@
+"""The other side of each job: PyTorch, Captum or Quantus."""
