@@ -58,6 +58,9 @@ class ResNet(nn.Module):
       depth: 18, 34, 50, 101 or 152 as published; 10, 14 and 26 are smaller.
       num_classes: C.
       width: channels of the stem and of the first stage's 3x3 convolutions.
+      stem: '7x7' as published, at a stride of 2 with a max-pool of another; '3x3' of
+        images of some 32 pixels, at a stride of 1 without, which 'stage_1' is as large
+        as. Published weights are of the first.
       norm: 'batch' normalises by the batch in train mode, with running statistics of
         momentum 0.9 (of the plain variance, where PyTorch has the unbiased one);
         'running' by the running statistics in both modes, which then stay, as one
@@ -74,6 +77,7 @@ class ResNet(nn.Module):
     depth: int = 18
     num_classes: int = 1000
     width: int = 64
+    stem: Literal["7x7", "3x3"] = "7x7"
     norm: Literal["batch", "running"] = "batch"
     axis_name: str | None = None
     conv_general_dilated: Callable[..., Array] = ops.conv_general_dilated
@@ -118,8 +122,12 @@ class ResNet(nn.Module):
                 hidden = convolved(hidden, f"{own}_skip", out, 1, stride)
             return nn.relu(inner + hidden)
 
-        hidden = nn.relu(convolved(inputs, "stem", self.width, 7, 2))
-        hidden = expose("stem", max_pool_of_relu(hidden))
+        if self.stem == "7x7":
+            hidden = nn.relu(convolved(inputs, "stem", self.width, 7, 2))
+            hidden = max_pool_of_relu(hidden)
+        else:
+            hidden = nn.relu(convolved(inputs, "stem", self.width, 3))
+        hidden = expose("stem", hidden)
         for stage, repeats in enumerate(layout.blocks):
             for number in range(repeats):
                 stride = 2 if stage > 0 and number == 0 else 1
@@ -165,6 +173,8 @@ class ResNet(nn.Module):
             raise ValueError(
                 f"`depth` (={self.depth}) must be one of {tuple(LAYOUTS)}."
             )
+        if self.stem not in ("7x7", "3x3"):
+            raise ValueError(f"`stem` (={self.stem!r}) must be one of ('7x7', '3x3').")
         if self.norm not in ("batch", "running"):
             raise ValueError(
                 f"`norm` (={self.norm!r}) must be one of ('batch', 'running')."

@@ -61,4 +61,10 @@ JOBS = {
     "saliency_guided_frozen": Job("digits", "torch", "saliency-guided, frozen teacher"),
     "right_reasons": Job("digits", "torch", "right-reasons step"),
     "energy": Job("digits", "torch", "energy of Grad-CAM step"),
+    "resnet": Job("resnet", "torch", "ResNet-18, 32x32, B 32, unguided step"),
+    # Pixels of nearly the same saliency are masked by one side and not by the other.
+    "resnet_saliency_guided": Job(
+        "resnet", "torch", "the same, saliency-guided", tolerance=1e-2
+    ),
+    "resnet_right_reasons": Job("resnet", "torch", "the same, right reasons"),
 }

@@ -24,6 +24,10 @@ def _megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
+def _save(path: str, arrays: jobs.Arrays) -> None:
+    np.savez(path, allow_pickle=False, **arrays)
+
+
 def _timed(prepared: jobs.Prepared, calls: int) -> dict[str, float]:
     wall, processor = time.perf_counter(), time.process_time()
     for _ in range(calls):
@@ -36,13 +40,13 @@ def _timed(prepared: jobs.Prepared, calls: int) -> dict[str, float]:
 
 def _answer(prepared: jobs.Prepared, asked: dict[str, Any]) -> dict[str, Any]:
     if asked["do"] == "outputs":
-        np.savez(asked["path"], **prepared.outputs())
+        _save(asked["path"], prepared.outputs())
         return {}
     return _timed(prepared, asked["calls"])
 
 
 def main() -> None:
-    """Writes the arrays of a job, or makes one side and answers until the input ends."""
+    """Writes a job's arrays, or makes one side and answers until the input ends."""
     side, name, path = sys.argv[1:]
     family = jobs.JOBS[name].family
     room = "peers" if side == "peers" else "ours"
@@ -50,7 +54,7 @@ def main() -> None:
     # What a package prints would not be JSON.
     answers, sys.stdout = sys.stdout, sys.stderr
     if side == "arrays":
-        np.savez(path, **own.JOBS[name].arrays())
+        _save(path, own.JOBS[name].arrays())
         return
     with np.load(path) as file:
         arrays = dict(file)

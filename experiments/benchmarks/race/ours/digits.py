@@ -49,14 +49,14 @@ def _step(
     )  # fmt: skip
 
 
-def _saliency_guided(**options: bool) -> Terms:
+def _saliency_guided(*, frozen_teacher: bool = False) -> Terms:
     return {
         "sgt": guidance.saliency_guided(
             mask_fraction=0.5,
             fill=lambda keys, inputs: jnp.full_like(inputs, 0.5),
             rank_fn=ops.signed_channel_mean,
             score_fn=attributions.target_log_probability,
-            **options,
+            frozen_teacher=frozen_teacher,
         )
     }
 
