@@ -1,4 +1,4 @@
-"""Tensors out of a folder of weights as Hugging Face lays it out.
+"""Tensors out of a file, or a folder of weights as Hugging Face lays it out.
 
 Only safetensors is read, which holds names, shapes and numbers. A `pytorch_model.bin`
 is a pickle, which may run any code; it is never opened.
@@ -30,7 +30,7 @@ def read_tensors(folder: pathlib.Path) -> dict[str, np.ndarray]:
       ValueError: if a file is damaged, or does not hold what the index says.
     """
     if (folder / WHOLE).is_file():
-        return _read(folder / WHOLE)
+        return read_file(folder / WHOLE)
     if not (folder / INDEX).is_file():
         there = sorted(path.name for path in folder.glob("*")) or "nothing"
         why = (
@@ -49,7 +49,7 @@ def read_tensors(folder: pathlib.Path) -> dict[str, np.ndarray]:
         path = folder / pathlib.Path(file).name
         if not path.is_file():
             raise FileNotFoundError(f"{folder / INDEX} names {file}, which is missing.")
-        found = _read(path)
+        found = read_file(path)
         promised = {name for name, place in places.items() if place == file}
         if promised != found.keys():
             raise ValueError(
@@ -60,7 +60,20 @@ def read_tensors(folder: pathlib.Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All tensors of one safetensors file.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      {name: array}, of the types that the file has.
+
+    Raises:
+      ImportError: if safetensors is not installed, saying how.
+      FileNotFoundError: if there is no such file.
+      ValueError: if the file is damaged.
+    """
     # Here and not above: the library itself does without the extra that brings it.
     try:
         import safetensors

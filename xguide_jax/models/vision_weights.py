@@ -39,18 +39,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             f"{place} is no .safetensors; a .pth or .bin is a pickle, which may run "
             "any code, and is not read: save the weights as safetensors."
         )
-    # Here and not above: the library itself does without the extra that brings it.
-    try:
-        import safetensors
-        import safetensors.numpy
-    except ImportError as error:
-        raise ImportError(
-            f"{place} needs safetensors: pip install 'xguide_jax[text]'."
-        ) from error
-    try:
-        return dict(safetensors.numpy.load_file(place))
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{place} cannot be read: {error}.") from error
+    return tensor_files.read_file(place)
 
 
 def fill_network(
