@@ -1,4 +1,4 @@
-"""The upper layers of a `Bert` trained alone.
+"""The upper layers of a transformer trained alone.
 
     apply_fn, trained, state = models.freeze(
         models.linen_apply_fn(module), params, {},
@@ -7,8 +7,8 @@
 
 leaves two layers and the head to be trained; `{**params, **trained}` are the weights of
 the whole network afterwards. Where no term looks below these layers, the states that
-they start from are the same in every epoch: computed once, in eval mode, and fed beside
-the tokens, they leave what is below them dead code.
+they start from are the same in every epoch: computed once, in eval mode, and fed to a
+`Bert` beside the tokens, they leave what is below them dead code.
 
     hidden = apply_fn(trained, state, inputs, train=False)[0].intermediates["hidden_3"]
     inputs = {**inputs, "hidden_3": hidden}
@@ -25,12 +25,17 @@ from xguide_jax.types import ApplyFn, Array, ModelOutput, PRNGKey, PyTree
 
 
 def top_layers(params: PyTree, *, num_layers: int) -> PyTree:
-    """Which parameters of a `Bert` belong to its top layers and its head.
+    """Which parameters of a transformer belong to its top layers and its head.
+
+    By the names of its modules: 'layer_<l>' is a layer; what has 'embeddings' in its
+    name, a table, a norm or the patches' convolution, lies below them and never counts;
+    all else is the head, such as the norm at the end of a `VisionTransformer`. A
+    `TextDecoder` has none: its logits are by the word embeddings. Not for a
+    `SeriesTransformer`, whose 'embedding' would pass for a part of the head.
 
     Args:
-      params: of a `Bert`, of L layers.
-      num_layers: how many layers count, 0 to L: 0 is the head alone. The table of word
-        embeddings never does.
+      params: of a `Bert`, `VisionTransformer` or `TextDecoder`, of L layers.
+      num_layers: how many layers count, 0 to L: 0 is the head alone.
 
     Returns:
       bool for each leaf: for `freeze`, and as labels of `optax.partition`.
