@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 
 from experiments import benchmarks
@@ -77,19 +76,12 @@ def main() -> None:
         "real": problem.batch_at,
         "resident": lambda n: resident,
     }
-    run = functools.partial(seconds, step, state)
-    times: dict[str, list[float]] = {name: [] for name in sources}
-    for batch_at in sources.values():
-        run(batch_at)
-    for number in range(NUM_ROUNDS):
-        order = list(sources) if number % 2 else list(sources)[::-1]
-        for name in order:
-            times[name].append(run(sources[name]))
-        now = {name: NUM_STEPS / values[-1] for name, values in times.items()}
-        print(", ".join(f"{name} {rate:.2f} steps/s" for name, rate in now.items()))
-    ratio = np.array(times["resident"]) / np.array(times["real"])
-    fastest = min(times["resident"]) / min(times["real"])
-    print(f"real / resident: median {np.median(ratio):.3f}, of fastest {fastest:.3f}")
+    benchmarks.compare_rates(
+        functools.partial(seconds, step, state),
+        sources,
+        num_rounds=NUM_ROUNDS,
+        num_steps=NUM_STEPS,
+    )
 
 
 if __name__ == "__main__":

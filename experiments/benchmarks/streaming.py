@@ -108,20 +108,11 @@ def compare(images: data.CachedRows, config: experiment.Config) -> None:
         problem.batch_at(0),
     )
     step = jax.jit(training.make_train_step(problem.apply_fn, {}, problem.optimizer))
-    run = functools.partial(seconds, step, state)
-    times: dict[str, list[float]] = {name: [] for name in sources}
-    for batch_at in sources.values():
-        run(batch_at)
-    for number in range(NUM_ROUNDS):
-        order = list(sources) if number % 2 else list(sources)[::-1]
-        for name in order:
-            times[name].append(run(sources[name]))
-        now = {name: NUM_STEPS / values[-1] for name, values in times.items()}
-        print(", ".join(f"{name} {rate:.1f} steps/s" for name, rate in now.items()))
-    ratio = np.array(times["resident"]) / np.array(times["streamed"])
-    fastest = min(times["resident"]) / min(times["streamed"])
-    print(
-        f"streamed / resident: median {np.median(ratio):.3f}, of fastest {fastest:.3f}"
+    benchmarks.compare_rates(
+        functools.partial(seconds, step, state),
+        sources,
+        num_rounds=NUM_ROUNDS,
+        num_steps=NUM_STEPS,
     )
 
 

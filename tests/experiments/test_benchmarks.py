@@ -42,3 +42,23 @@ def test_a_benchmark_answers_before_it_does_anything(name):
     source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
     body = source[source.index("def main() -> None:") :].splitlines()
     assert body[2] == "    benchmarks.answer_help(__doc__)"
+
+
+def test_rates_are_compared_in_rounds_that_take_turns(capsys):
+    taken = iter((9.0, 9.0, 2.0, 4.0, 5.0, 3.0, 2.0, 1.0))
+    asked = []
+    benchmarks.compare_rates(
+        lambda source: (asked.append(source), next(taken))[1],
+        {"real": "r", "resident": "s"},
+        num_rounds=3,
+        num_steps=12,
+    )
+    # The first of each compiles; then the second begins, the first, the second.
+    assert asked == list("rs" + "sr" + "rs" + "sr")
+    # real took 4, 5 and 1 seconds, resident 2, 3 and 2: 2/4, 3/5 and 2/1.
+    assert capsys.readouterr().out.splitlines() == [
+        "real 3.00 steps/s, resident 6.00 steps/s",
+        "real 2.40 steps/s, resident 4.00 steps/s",
+        "real 12.00 steps/s, resident 6.00 steps/s",
+        "real / resident: median 0.600, of fastest 2.000",
+    ]
