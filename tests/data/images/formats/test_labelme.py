@@ -1,6 +1,7 @@
 """LabelMe's json by hand."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -55,11 +56,75 @@ def test_the_image_may_be_named_after_the_file(read):
     assert len(read(_TRIANGLE, imagePath=None).images) == 1
 
 
-@pytest.mark.parametrize("path", ["../a.png", "..\\a.png", "/a.png", "C:\\a.png"])
-def test_a_path_that_leads_out_is_refused(read, path):
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("../images/a.png", "a.png"),
+        ("..\\images\\a.png", "a.png"),  # as Windows writes it
+        ("./../images/deep/../a.png", "a.png"),
+        ("../images/deep/b.png", "deep/b.png"),
+        ("../images/gone.png", "a.png"),  # named after the file
+    ],
+)
+def test_a_path_may_start_from_the_folder_of_its_json(read, photograph, path, name):
+    photograph("deep/b.png")
+    (image,) = read(_TRIANGLE, imagePath=path).images
+    assert image.name == name
+
+
+def test_a_path_into_a_folder_that_is_linked_or_composed_otherwise(
+    tmp_path, photograph
+):
+    photograph("a.png")
+    photograph("Käfer/b.png")
+    (tmp_path / "linked").symlink_to(tmp_path / "images")
+    (tmp_path / "json").mkdir()
+    names = (
+        "../linked/a.png",
+        f"../images/{unicodedata.normalize('NFD', 'Käfer')}/b.png",
+    )
+    for number, name in enumerate(names):
+        content = {"imagePath": name, "shapes": [_TRIANGLE]}
+        (tmp_path / "json" / f"{number}.json").write_text(json.dumps(content))
+    found = data.read_labelme(tmp_path / "json", tmp_path / "linked")
+    assert [image.name for image in found.images] == ["a.png", "Käfer/b.png"]
+
+
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("../a.png", "lead into the folder of images"),
+        ("..\\a.png", "lead into the folder of images"),
+        ("../images/../a.png", "lead into the folder of images"),
+        ("../images2/a.png", "lead into the folder of images"),
+        ("deep/../a.png", "lead into the folder of images"),  # beside the json
+        ("../images/outside/a.png", "lead into the folder of images"),
+        ("../images/outside/../a.png", "lead into the folder of images"),
+        ("../images/..", "lead into the folder of images"),
+        ("..", "lead into the folder of images"),
+        ("/a.png", "be relative"),
+        ("C:\\a.png", "be relative"),
+        ("C:../images/a.png", "be relative"),
+        ("\\\\host\\images\\a.png", "be relative"),
+        ("../images/a.png\0", "be relative"),
+    ],
+)
+def test_a_path_that_leads_out_is_refused(read, tmp_path, images, path, rule):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (images / "outside").symlink_to(tmp_path / "far" / "away")
+    for folder in ("far/away", "far", "json", "."):
+        (tmp_path / folder / "a.png").write_bytes((images / "a.png").read_bytes())
     found = read(_TRIANGLE, imagePath=path)
     assert found.images == ()
-    assert "must be relative and without '..'" in found.problems[0].what
+    assert found.problems == (
+        ("a.json", "imagePath", f"the path {path!r} must {rule}"),
+    )
+
+
+def test_an_absolute_path_is_refused_even_into_the_folder(read, images):
+    found = read(_TRIANGLE, imagePath=str(images / "a.png"))
+    assert found.images == ()
+    assert found.problems[0].what.endswith("must be relative")
 
 
 @pytest.mark.parametrize("kind", ["point", "circle", "line", "mask"])

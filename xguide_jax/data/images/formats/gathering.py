@@ -47,6 +47,7 @@ class Entry(NamedTuple):
       stem: the name to fall back to, without a suffix.
       classes: that the file says the whole image is of; with several it is of none.
       source: as in `record.Annotated`.
+      beside: as in `locating.find`.
     """
 
     file: str
@@ -57,6 +58,7 @@ class Entry(NamedTuple):
     stem: str | None = None
     classes: tuple[str, ...] = ()
     source: str | None = None
+    beside: pathlib.Path | None = None
 
 
 def gather(
@@ -148,7 +150,9 @@ def _found_once(
     by_path: dict[pathlib.Path, list[Entry]] = {}
     for entry in entries:
         try:
-            path = locating.find(folder, entry.name, stem=entry.stem)
+            path = locating.find(
+                folder, entry.name, stem=entry.stem, beside=entry.beside
+            )
         except ValueError as error:
             wrong.append(
                 record.Problem(entry.file, entry.place, str(error).rstrip("."))

@@ -18,9 +18,10 @@ def read_labelme(
 ) -> record.AnnotatedImages:
     """Images with the outlines and rectangles of LabelMe's json files.
 
-    * A file belongs to the image of its 'imagePath'; where there is none of that name,
-      to the image of its own name. LabelMe writes '..' there if the json lies in
-      another folder than the image, and such a path is refused: save both together.
+    * A file belongs to the image of its 'imagePath', a name below the folder of images;
+      where there is none of that name, to the image of its own name. LabelMe writes
+      '../photos/a.jpg' if the json lies beside the photographs: a path with '..' starts
+      from the folder of its json, and must lead into that of the images.
     * A 'polygon' is an outline; a 'rectangle' two opposite corners, a box and the same
       as an outline. Circles, points, lines and masks are listed as problems.
     * LabelMe shows photographs upright, so no size, or one that fits both ways, is that
@@ -41,7 +42,7 @@ def read_labelme(
       ValueError: naming file and place, if a file is no json or of another form.
     """
     entries = [
-        _entry(parsing.json_content(path), name)
+        _entry(parsing.json_content(path), name, path.parent)
         for name, path in parsing.files_below(folder, ".json").items()
     ]
     return gathering.gather(
@@ -65,7 +66,7 @@ def _draw(content: tuple[str, Any], size: gathering.Size) -> gathering.Drawing:
     raise ValueError(f"a {kind} of {len(points)} points is no polygon or rectangle")
 
 
-def _entry(content: Any, name: str) -> gathering.Entry:
+def _entry(content: Any, name: str, beside: pathlib.Path) -> gathering.Entry:
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list):
         raise ValueError(f"{name}: 'shapes' must be a list.")
@@ -86,4 +87,6 @@ def _entry(content: Any, name: str) -> gathering.Entry:
     if not isinstance(written, str):
         raise ValueError(f"{name}: 'imagePath' must be text.")
     stem = pathlib.PurePosixPath(name).with_suffix("").as_posix()
-    return gathering.Entry(name, "imagePath", written, size, tuple(objects), stem)
+    return gathering.Entry(
+        name, "imagePath", written, size, tuple(objects), stem, beside=beside
+    )

@@ -66,19 +66,30 @@ def folder_of(images: str | os.PathLike[str]) -> Folder:
     return Folder(top, by_name, by_stem)
 
 
-def find(folder: Folder, name: str, *, stem: str | None = None) -> pathlib.Path:
+def find(
+    folder: Folder,
+    name: str,
+    *,
+    stem: str | None = None,
+    beside: pathlib.Path | None = None,
+) -> pathlib.Path:
     """The image of a name below a folder.
 
     Args:
       folder: of `folder_of`.
       name: with slashes of either kind; '' where none is given.
       stem: what to look for, without a suffix, where there is no image of that name.
+      beside: the folder that a name with '..' starts from, as a tool writes it that
+        names images from where its own file lies; None refuses such a name.
 
     Raises:
-      ValueError: saying why, if the name is absolute or holds '..', or there is no such
-        image or are several.
+      ValueError: saying why, if the name is absolute, holds '..' and does not lead into
+        the folder from `beside`, or there is no such image or are several.
     """
-    refuse_leading_out(name)
+    if beside is None:
+        refuse_leading_out(name)
+    else:
+        name = _name_from(beside, name, folder)
     slashed = pathlib.PurePosixPath(name.replace("\\", "/")).as_posix()
     found = folder.by_name.get(composed(name)) or folder.by_name.get(composed(slashed))
     if not found and stem is not None:
@@ -102,6 +113,24 @@ def refuse_leading_out(name: str) -> None:
     windows = pathlib.PureWindowsPath(name)  # takes both kinds of slashes
     if windows.drive or windows.root or ".." in windows.parts or "\0" in name:
         raise ValueError(f"the path {name!r} must be relative and without '..'")
+
+
+def _name_from(beside: pathlib.Path, name: str, folder: Folder) -> str:
+    """The name below a folder of images, of one that may hold '..'."""
+    windows = pathlib.PureWindowsPath(name)  # takes both kinds of slashes
+    if windows.drive or windows.root or "\0" in name:
+        raise ValueError(f"the path {name!r} must be relative")
+    if ".." not in windows.parts:
+        return name
+    # Links are followed before '..' is, as the system does: 'link/..' is no place in
+    # the folder. The image itself may be one, as where it has a plain name.
+    *parents, last = windows.parts
+    place = os.path.realpath(beside.joinpath(*parents))
+    found = pathlib.PurePath(composed(place), last)
+    top = pathlib.PurePath(composed(os.path.realpath(folder.path)))
+    if last == ".." or not found.is_relative_to(top):
+        raise ValueError(f"the path {name!r} must lead into the folder of images")
+    return found.relative_to(top).as_posix()
 
 
 def composed(name: str) -> str:
