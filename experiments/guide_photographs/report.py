@@ -187,7 +187,11 @@ def _chosen(
         {
             "term": choice.name,
             "weight": found[choice.arm][0].arm.weight,
-            "tried": ", ".join(f"{found[t][0].arm.weight:g}" for t in choice.tried),
+            "tried": ", ".join(
+                terms.weight_text(weight)
+                for text in choice.tried
+                if (weight := found[text][0].arm.weight) is not None
+            ),
             title: choice.score,
             "note": "none kept its accuracy" if choice.fell_back else "",
         }

@@ -54,7 +54,7 @@ def every_arm(
     if not weights:
         raise ValueError("`term_weights` (=()) must hold at least one weight.")
     texts = [
-        f"{term}={weight:g}{at}"
+        f"{term}={weight_text(weight)}{at}"
         for term in terms
         for at in ("", f"@{CONTROL}")
         for weight in weights
@@ -62,6 +62,19 @@ def every_arm(
     read = arms.read_arms(texts, GRAMMAR) if texts else ()
     known = {arm.text for arm in unguided}
     return (*unguided, *(arm for arm in read if arm.text not in known))
+
+
+def weight_text(weight: float) -> str:
+    """A weight as arms are named by it: short, and read again the same number.
+
+    Args:
+      weight: of a term.
+
+    Returns:
+      '3' of 3.0; as many digits as it takes, so that no two weights share an arm.
+    """
+    short = f"{weight:g}"  # six digits
+    return short if float(short) == weight else repr(weight)
 
 
 def check_terms(names: tuple[str, ...], *, is_cut_at_layer: bool) -> None:

@@ -138,6 +138,17 @@ def test_every_term_has_a_control_at_every_weight_and_each_arm_is_there_once():
     assert len(spread(Config(), arms.read_arms(Config().arms, terms.GRAMMAR))) == 19
 
 
+def test_two_weights_never_share_an_arm_and_are_trained_as_they_were_given():
+    # Six digits, seven, eight; the next float after 0.3; and powers of ten.
+    weights = (0.123457, 0.1234567, 0.12345671, 0.3, math.nextafter(0.3, 1), 1e-7, 1e7)
+    every = terms.every_arm((), ("energy",), weights)
+    assert [arm.weight for arm in every] == 2 * list(weights)
+    assert [arm.text for arm in every[: len(weights)]] == [
+        "energy=0.123457", "energy=0.1234567", "energy=0.12345671", "energy=0.3",
+        "energy=0.30000000000000004", "energy=1e-07", "energy=1e+07",
+    ]  # fmt: skip
+
+
 def test_arms_that_there_are_not_are_refused():
     with pytest.raises(
         ValueError, match=r"`term_weights` \(=\(\)\) must hold at least one"
