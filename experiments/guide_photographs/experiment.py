@@ -38,7 +38,7 @@ from experiments.guide_photographs import (
     terms,
     views,
 )
-from experiments.running import arms, feeding, fitting, flags, loop
+from experiments.running import arms, directory, feeding, fitting, flags, loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,9 +160,10 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
         backbone, found.images, size=_size(config), cache=_cache(config),
         freeze=networks.read_freeze(config.freeze, backbone),
     )  # fmt: skip
-    assert config.run_dir is not None
-    counted.keep(config.run_dir, found)
-    predict_file.write(config.run_dir, found.class_names, backbone, size=_size(config))
+    run = directory.Run(EXPERIMENT.name, _run_dir(config), config)
+    if run.is_writer:
+        counted.keep(run.path, found)
+        predict_file.write(run.path, found.class_names, backbone, size=_size(config))
     measure = measuring.make_measurement(
         found, network,
         num_evaluated=config.num_evaluated, num_points=config.num_points,

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -228,6 +229,14 @@ def test_flags_that_cannot_be_met_are_refused_at_once(
     assert message in said
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_of_several_processes_one_writes(process, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_index", lambda: process)
+    experiment.trials(config_of(folder, tmp_path))
+    written = {path.name for path in tmp_path.iterdir()} - {"cache"}
+    assert written == (set() if process else {"photographs.json", "predict.py"})
 
 
 def test_batches_larger_than_the_training_part_are_refused(folder, tmp_path):
