@@ -200,7 +200,7 @@ def _photographs(config: Config) -> photographs.Photographs:
                 _run_dir(config) / "example", config.example, data_dir=_data_dir(config)
             )
         except OSError as error:
-            raise flags.RefusedError(str(error)) from error
+            raise flags.refusal(error) from error
     return photographs.read_photographs(
         images,
         annotations,
@@ -245,7 +245,7 @@ def _backbone(config: Config, *, num_classes: int) -> backbones.Backbone:
             config.backbone, num_classes=num_classes, weights=config.weights
         )
     except (ImportError, OSError) as error:  # a transformer's file says its size
-        raise flags.RefusedError(str(error)) from error
+        raise flags.refusal(error) from error
 
 
 EXPERIMENT = loop.Experiment(

@@ -164,7 +164,7 @@ def _behind(
             key=f"{data.arrays_digest({'params': held, 'state': state})} {cut}",
         )  # fmt: skip
     except OSError as error:
-        raise flags.RefusedError(str(error)) from error
+        raise flags.refusal(error) from error
     embed = lambda pixels: evaluation.map_rows(
         trunk, data.normalise_images(pixels, **scale), batch_size=_BATCH
     )
@@ -190,7 +190,7 @@ def _start(
         try:
             return backbone.load(key)
         except (ImportError, OSError, ValueError) as error:
-            raise flags.RefusedError(str(error)) from error
+            raise flags.refusal(error) from error
     return models.init_linen(backbone.module, key, jnp.zeros((1, size, size, 3)))
 
 

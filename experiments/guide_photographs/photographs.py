@@ -83,7 +83,7 @@ def read_photographs(
         found = _read(annotations, images, masks)
         rows = {} if listed is None else table.read_table(listed)
     except (OSError, ValueError) as error:
-        raise flags.RefusedError(str(error)) from error
+        raise flags.refusal(error) from error
     told = [table.told_of(one, rows, found.class_names) for one in found.images]
     problems = [*found.problems, *(t for t in told if isinstance(t, data.Problem))]
     if listed is not None:
@@ -170,7 +170,7 @@ def _decoded(
             ) from error
         return decode(rest), problems
     except (OSError, ValueError) as error:
-        raise flags.RefusedError(str(error)) from error
+        raise flags.refusal(error) from error
 
 
 def _outlined(

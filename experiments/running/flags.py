@@ -58,6 +58,22 @@ class RefusedError(ValueError):
     """What was asked for cannot be had, as the flags, the data or the directory say."""
 
 
+def refusal(error: Exception) -> RefusedError:
+    """What was caught, as what is refused.
+
+    Args:
+      error: with a message of its own, or one of the operating system.
+
+    Returns:
+      To be raised from it; of the system's '[Errno 13] Permission denied: ...' the path
+      and what is wrong with it.
+    """
+    if not isinstance(error, OSError) or error.strerror is None:
+        return RefusedError(str(error))
+    place = "" if error.filename is None else f"{error.filename}: "
+    return RefusedError(f"{place}{error.strerror}")
+
+
 def check(config: RunConfig) -> None:
     """Refuses flags of every experiment that are out of range.
 

@@ -181,8 +181,8 @@ def test_a_cache_that_cannot_be_written_is_one_line(
         "--annotations", folder / "boxes.csv", "--run-dir", tmp_path, "--size", "16",
     )  # fmt: skip
     assert status == 2
-    assert said.startswith("guide_photographs: error: ")
-    assert f"`folder` (='{tmp_path / 'cache'}') {what}" in said
+    rule = f"`folder` (='{tmp_path / 'cache'}') {what}"
+    assert said.startswith(f"guide_photographs: error: {rule}")
     assert said.count("\n") == 1
 
 

@@ -1,5 +1,6 @@
 """Backbones, where they are cut, what is trained behind it, and by which steps."""
 
+import errno
 import functools
 import importlib.metadata
 import pathlib
@@ -293,8 +294,8 @@ def test_other_weights_are_refused(weights, what, tmp_path):
 
 def test_a_cache_of_features_that_is_full_is_refused(tmp_path, monkeypatch):
     def full(*arguments, **options):
-        raise OSError("`folder` (='cache') has no room left.")
+        raise OSError(errno.ENOSPC, "`folder` (='cache') has no room left.")
 
     monkeypatch.setattr(networks.data, "cache_features", full)
-    with pytest.raises(flags.RefusedError, match=r"'cache'\) has no room left"):
+    with pytest.raises(flags.RefusedError, match=r"^`folder` \(='cache'\) has no room"):
         cut_network("resnet", 0, tmp_path)

@@ -201,4 +201,6 @@ def test_missing_annotations_and_tables_are_refused(folder):
     for arguments in (("none.json", None), ("boxes.json", folder.listed)):
         with pytest.raises(flags.RefusedError, match="none"):
             read(*arguments)
+    with pytest.raises(flags.RefusedError, match=r"^[^[]*images: Is a directory$"):
+        read("boxes.json", folder.path / "images")
     assert len(read("boxes.json", None).names) == 12

@@ -126,6 +126,20 @@ def test_broken_and_other_files_are_refused_by_name(tmp_path):
         data.read_image(path)
 
 
+def test_what_the_system_refuses_is_said_without_its_number(tmp_path, monkeypatch):
+    path = _saved(tmp_path, _COLOUR)
+
+    def forbid(source):
+        raise PermissionError(13, "Permission denied", str(source))
+
+    monkeypatch.setattr(PIL.Image, "open", forbid)
+    for read in (data.read_image, data.read_mask):
+        with pytest.raises(ValueError, match="cannot be read") as refused:
+            read(path)
+        expected = f"{path} cannot be read as an image: Permission denied."
+        assert str(refused.value) == expected
+
+
 def test_modes_without_a_known_maximum_are_refused_by_name(tmp_path):
     floats = _saved(tmp_path, np.ones((2, 2), np.float32), "f.tif")
     with pytest.raises(

@@ -130,7 +130,8 @@ def _opened(source: Any, upright: bool, name: str | None = None) -> Iterator[Any
             image.load()
             turned = PIL.ImageOps.exif_transpose(image) if upright else image.copy()
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError ...
-        raise ValueError(f"{name} cannot be read as an image: {error}.") from error
+        what = getattr(error, "strerror", None) or error  # without '[Errno 13]'
+        raise ValueError(f"{name} cannot be read as an image: {what}.") from error
     if several:
         raise ValueError(f"{name} must hold one picture, not several.")
     yield turned

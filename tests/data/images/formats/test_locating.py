@@ -5,6 +5,7 @@ import unicodedata
 
 import hypothesis
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import strategies as st
 
@@ -67,7 +68,18 @@ def test_a_path_that_may_lead_out_is_refused(read, images, parts, before):
 def test_an_image_that_is_missing_or_broken_is_left_out(read, images):
     assert "no image 'a.png' below" in read("a.png").problems[0].what
     (images / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert "cannot be read as an image" in read("a.png").problems[0].what
+    assert read("a.png").problems[0].what == "it cannot be read as an image"
+
+
+def test_an_image_that_may_not_be_opened_is_named(read, photograph, monkeypatch):
+    path = photograph("a.png")
+
+    def forbid(source):
+        raise PermissionError(13, "Permission denied", str(source))
+
+    monkeypatch.setattr(PIL.Image, "open", forbid)
+    what = f"it cannot be read as an image: {path}: Permission denied"
+    assert read("a.png").problems[0].what == what
 
 
 def _coco(width, height, **more):

@@ -156,7 +156,9 @@ def sizes_of(path: pathlib.Path) -> Sizes:
             width, height = image.size
             orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError ...
-        raise ValueError("it cannot be read as an image") from error
+        what = getattr(error, "strerror", None)  # of the operating system
+        why = f": {path}: {what}" if what else ""
+        raise ValueError(f"it cannot be read as an image{why}") from error
     if orientation not in range(2, 9):
         return Sizes((height, width), None)
     turned = (width, height) if orientation >= 5 else (height, width)
