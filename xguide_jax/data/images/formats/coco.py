@@ -50,12 +50,31 @@ def read_coco(
     name = os.path.basename(file)
     lists = _lists(content, name)
     classes = _classes(lists["categories"], name)
-    wrong = []
+    wrong: list[record.Problem] = []
     ids = [
         _id(one, "id", f"{name}, images[{n}]") for n, one in enumerate(lists["images"])
     ]
+    by_image = _by_image(lists["annotations"], ids, classes, name, wrong)
+    entries = _entries(lists["images"], ids, by_image, name, wrong)
+    return gathering.gather(
+        entries,
+        locating.folder_of(images),
+        draw=_draw,
+        class_names=tuple(dict.fromkeys(classes.values())),
+        problems=wrong,
+    )
+
+
+def _by_image(
+    annotations: Sequence[Mapping[str, Any]],
+    ids: Sequence[int | str],
+    classes: Mapping[Any, str],
+    name: str,
+    wrong: list[record.Problem],
+) -> dict[Any, list[gathering.Written]]:
+    """{id of an image: its objects}, for every one of `ids`."""
     by_image: dict[Any, list[gathering.Written]] = {image_id: [] for image_id in ids}
-    for n, one in enumerate(lists["annotations"]):
+    for n, one in enumerate(annotations):
         place = f"annotations[{n}] (id {one.get('id')})"
         where = f"{name}, {place}"
         image_id, category = _id(one, "image_id", where), _id(one, "category_id", where)
@@ -69,9 +88,20 @@ def read_coco(
             content, crowd = _content(one, where)
             written = gathering.Written(place, classes[category], content, crowd)
             by_image[image_id].append(written)
+    return by_image
+
+
+def _entries(
+    images: Sequence[Mapping[str, Any]],
+    ids: Sequence[int | str],
+    by_image: Mapping[Any, list[gathering.Written]],
+    name: str,
+    wrong: list[record.Problem],
+) -> list[gathering.Entry]:
+    """The images whose id is theirs alone."""
     times = collections.Counter(ids)
     entries = []
-    for n, one in enumerate(lists["images"]):
+    for n, one in enumerate(images):
         place, where = f"images[{n}]", f"{name}, images[{n}]"
         file_name = _text(one, "file_name", where)
         size = parsing.size(one.get("height"), one.get("width"), where)
@@ -81,13 +111,7 @@ def read_coco(
             continue
         objects = tuple(by_image[one["id"]])
         entries.append(gathering.Entry(name, place, file_name, size, objects))
-    return gathering.gather(
-        entries,
-        locating.folder_of(images),
-        draw=_draw,
-        class_names=tuple(dict.fromkeys(classes.values())),
-        problems=wrong,
-    )
+    return entries
 
 
 def _draw(content: Any, size: gathering.Size) -> gathering.Drawing:

@@ -103,24 +103,16 @@ def gather(
         except ValueError as error:
             wrong.append(_problem(entry.file, entry.place, error))
             continue
-        objects: list[record.Object] = []
-        void: list[record.Object] = []
-        for one in entry.objects:
-            try:
-                drawn, clipped = _object(one, draw, size, names)
-            except ValueError as error:
-                wrong.append(_problem(entry.file, one.place, error))
-                continue
-            num_clipped += clipped
-            (void if one.void else objects).append(drawn)
+        objects, void, clipped = _drawn(entry, draw, size, names, wrong)
+        num_clipped += clipped
         labels = told or {one.label for one in objects}
         image = record.Annotated(
             locating.composed(path.relative_to(folder.path).as_posix()),
             path,
             labels.pop() if len(labels) == 1 else -1,
             size,
-            tuple(objects),
-            tuple(void),
+            objects,
+            void,
             upright,
             entry.source,
         )
@@ -180,6 +172,28 @@ def _said(entry: Entry) -> tuple[Any, ...]:
     """What an entry says of its image, wherever it stands."""
     objects = [(one.class_name, one.content, one.void) for one in entry.objects]
     return entry.size, entry.classes, entry.source, objects
+
+
+def _drawn(
+    entry: Entry,
+    draw: Callable[[Any, Size], Drawing],
+    size: Size,
+    names: tuple[str, ...],
+    wrong: list[record.Problem],
+) -> tuple[tuple[record.Object, ...], tuple[record.Object, ...], int]:
+    """The objects of an image, what is void in it, and how many boxes were cut."""
+    objects: list[record.Object] = []
+    void: list[record.Object] = []
+    num_clipped = 0
+    for one in entry.objects:
+        try:
+            drawn, clipped = _object(one, draw, size, names)
+        except ValueError as error:
+            wrong.append(_problem(entry.file, one.place, error))
+            continue
+        num_clipped += clipped
+        (void if one.void else objects).append(drawn)
+    return tuple(objects), tuple(void), num_clipped
 
 
 def _object(

@@ -53,28 +53,11 @@ def read_mask_files(
     values_of: dict[str, list[int]] = {}
     for value, class_name in class_of_value.items():
         values_of.setdefault(class_name, []).append(value)
-    entries = []
     wrong: list[record.Problem] = []
-    for name, path in parsing.files_below(folder, ".png").items():
-        labels = image_files.read_mask(path, upright=False)
-        found = set(np.unique(labels).tolist())
-        for value in sorted(found - {_BACKGROUND} - unsaid - set(class_of_value)):
-            text = f"its value is none of the {len(class_of_value)} classes, nor void"
-            wrong.append(record.Problem(name, f"value {value}", text))
-        objects = [
-            gathering.Written(class_name, class_name, _inside(path, found, values))
-            for class_name, values in values_of.items()
-            if found & set(values)
-        ]
-        if found & unsaid:
-            content = _inside(path, found, unsaid)
-            objects.append(gathering.Written("void", None, content, void=True))
-        height, width = labels.shape
-        stem = pathlib.PurePosixPath(name).with_suffix("").as_posix()
-        entry = gathering.Entry(
-            name, "the mask", "", (height, width), tuple(objects), stem
-        )
-        entries.append(entry)
+    entries = [
+        _entry(path, name, values_of, unsaid, wrong)
+        for name, path in parsing.files_below(folder, ".png").items()
+    ]
     return gathering.gather(
         entries,
         locating.folder_of(images),
@@ -82,6 +65,33 @@ def read_mask_files(
         class_names=tuple(values_of),
         problems=wrong,
     )
+
+
+def _entry(
+    path: pathlib.Path,
+    name: str,
+    values_of: Mapping[str, Sequence[int]],
+    unsaid: set[int],
+    wrong: list[record.Problem],
+) -> gathering.Entry:
+    """A mask as its classes and what is void; other values are listed in `wrong`."""
+    labels = image_files.read_mask(path, upright=False)
+    found = set(np.unique(labels).tolist())
+    known = {value for values in values_of.values() for value in values}
+    for value in sorted(found - {_BACKGROUND} - unsaid - known):
+        text = f"its value is none of the {len(known)} classes, nor void"
+        wrong.append(record.Problem(name, f"value {value}", text))
+    objects = [
+        gathering.Written(class_name, class_name, _inside(path, found, values))
+        for class_name, values in values_of.items()
+        if found & set(values)
+    ]
+    if found & unsaid:
+        content = _inside(path, found, unsaid)
+        objects.append(gathering.Written("void", None, content, void=True))
+    height, width = labels.shape
+    stem = pathlib.PurePosixPath(name).with_suffix("").as_posix()
+    return gathering.Entry(name, "the mask", "", (height, width), tuple(objects), stem)
 
 
 def _inside(
