@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ _FILTER = "area"
 _FILE_BYTES = 1 << 27
 
 Path = str | os.PathLike[str]
+_File = tuple[pathlib.Path, str, bool]  # with its id, and whether it is turned upright
+_Pixels = tuple[tuple[int, ...], np.ndarray]  # behind the size before it was resized
 
 
 class UndecodableError(ValueError):
@@ -98,20 +100,10 @@ def decode_images(
         cell, or `num_threads` is less than 1.
     """
     files = [pathlib.Path(path) for path in paths]
-    if not files:
-        raise ValueError("`paths` must name at least one image.")
-    if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(f"`shape` (={shape}) must be two positive numbers, (h, w).")
     turned = [upright] * len(files) if isinstance(upright, bool) else list(upright)
-    if len(turned) != len(files):
-        raise ValueError(
-            f"`upright` ({len(turned)} of them) must be one for each of {len(files)} "
-            "`paths`."
-        )
     if num_threads is None:
         num_threads = min(8, os.cpu_count() or 1)
-    if num_threads < 1:
-        raise ValueError(f"`num_threads` (={num_threads}) must be at least 1.")
+    _check(len(files), shape=shape, num_turned=len(turned), num_threads=num_threads)
     settings = [_VERSION, _FILTER, *map(int, shape), *background]
     key = cached_rows.digest("decoded", json.dumps(settings))
     decode = functools.partial(_decode, shape=shape, background=background)
@@ -121,28 +113,13 @@ def decode_images(
             f"{name} upright" if turn else name
             for name, turn in zip(_ids(files, pool), turned, strict=True)
         ]
-
-        def make(missing: list[int]) -> Iterator[cached_rows.Rows]:
-            count = max(1, _FILE_BYTES // (shape[0] * shape[1] * 3))
-            for start in range(0, len(missing), count):
-                named = [
-                    (files[row], ids[row], turned[row])
-                    for row in missing[start:][:count]
-                ]
-                pixels = np.empty((len(named), *shape, 3), np.uint8)
-                kept: list[str] = []
-                sizes: list[tuple[int, ...]] = []
-                results = pool.map(decode, named)
-                for (path, name, _), result in zip(named, results, strict=True):
-                    if isinstance(result, Exception):
-                        problems[name] = (str(path), str(result))
-                        continue
-                    size, pixels[len(kept)] = result
-                    kept.append(name)
-                    sizes.append(size)
-                if kept:
-                    yield cached_rows.Rows(kept, np.array(sizes), pixels[: len(kept)])
-
+        every = list(zip(files, ids, turned, strict=True))
+        make = lambda missing: _decoded(
+            [every[row] for row in missing],
+            functools.partial(pool.map, decode),
+            shape=shape,
+            problems=problems,
+        )
         found = cached_rows.fill(folder, ids, key=key, make=make)
     if problems:
         reasons = {
@@ -189,6 +166,22 @@ def read_images(
     return inputs.reshape(pixels.shape)
 
 
+def _check(
+    num_files: int, *, shape: tuple[int, int], num_turned: int, num_threads: int
+) -> None:
+    if not num_files:
+        raise ValueError("`paths` must name at least one image.")
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f"`shape` (={shape}) must be two positive numbers, (h, w).")
+    if num_turned != num_files:
+        raise ValueError(
+            f"`upright` ({num_turned} of them) must be one for each of {num_files} "
+            "`paths`."
+        )
+    if num_threads < 1:
+        raise ValueError(f"`num_threads` (={num_threads}) must be at least 1.")
+
+
 def _along(numbers: float | Sequence[float], width: int) -> Any:
     """One number, or those of the channels for each pixel of a line."""
     return np.tile(numbers, width) if np.ndim(numbers) else numbers
@@ -218,12 +211,34 @@ def _id_or_error(path: pathlib.Path) -> str | OSError:
         return error
 
 
-def _decode(
-    file: tuple[pathlib.Path, str, bool],
+def _decoded(
+    files: Sequence[_File],
+    decode_all: Callable[[Sequence[_File]], Iterator[_Pixels | Exception]],
     *,
     shape: tuple[int, int],
-    background: tuple[int, int, int],
-) -> tuple[tuple[int, ...], np.ndarray] | Exception:
+    problems: dict[str, tuple[str, str]],
+) -> Iterator[cached_rows.Rows]:
+    """The rows of one file on disk after another; what is wrong goes to `problems`."""
+    count = max(1, _FILE_BYTES // (shape[0] * shape[1] * 3))
+    for start in range(0, len(files), count):
+        named = files[start:][:count]
+        pixels = np.empty((len(named), *shape, 3), np.uint8)
+        kept: list[str] = []
+        sizes: list[tuple[int, ...]] = []
+        for (path, name, _), result in zip(named, decode_all(named), strict=True):
+            if isinstance(result, Exception):
+                problems[name] = (str(path), str(result))
+                continue
+            size, pixels[len(kept)] = result
+            kept.append(name)
+            sizes.append(size)
+        if kept:
+            yield cached_rows.Rows(kept, np.array(sizes), pixels[: len(kept)])
+
+
+def _decode(
+    file: _File, *, shape: tuple[int, int], background: tuple[int, int, int]
+) -> _Pixels | Exception:
     """Size and pixels of an image, or what is wrong with it."""
     path, name, upright = file
     try:
