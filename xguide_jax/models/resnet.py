@@ -4,6 +4,7 @@
 photograph, and `top_stages` says which parameters stand above a stage, for `freeze`.
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
@@ -99,45 +100,46 @@ class ResNet(nn.Module):
             exposed[name] = overriding.override(name, activation, overrides)
             return exposed[name]
 
-        def convolved(
-            hidden: Array, name: str, channels: int, kernel: int, stride: int = 1
-        ) -> Array:
-            return self._convolved(
-                hidden, name, channels, kernel=kernel, stride=stride, train=train
-            )
-
-        def block(hidden: Array, own: str, channels: int, stride: int) -> Array:
-            sizes: tuple[int, ...] = (1, 3, 1) if layout.bottleneck else (3, 3)
-            out = channels * (_EXPANSION if layout.bottleneck else 1)
-            strided = sizes.index(3)
-            inner = hidden
-            for number, size in enumerate(sizes):
-                last = number == len(sizes) - 1
-                inner = convolved(
-                    inner, f"{own}_{number + 1}", out if last else channels, size,
-                    stride if number == strided else 1,
-                )  # fmt: skip
-                inner = inner if last else nn.relu(inner)
-            if stride > 1 or hidden.shape[-1] != out:
-                hidden = convolved(hidden, f"{own}_skip", out, 1, stride)
-            return nn.relu(inner + hidden)
-
-        if self.stem == "7x7":
-            hidden = nn.relu(convolved(inputs, "stem", self.width, 7, 2))
-            hidden = max_pool_of_relu(hidden)
-        else:
-            hidden = nn.relu(convolved(inputs, "stem", self.width, 3))
-        hidden = expose("stem", hidden)
+        published = self.stem == "7x7"
+        kernel, stride = (7, 2) if published else (3, 1)
+        hidden = self._convolved(
+            inputs, "stem", self.width, kernel=kernel, stride=stride, train=train
+        )
+        hidden = nn.relu(hidden)
+        hidden = expose("stem", max_pool_of_relu(hidden) if published else hidden)
         for stage, repeats in enumerate(layout.blocks):
             for number in range(repeats):
                 stride = 2 if stage > 0 and number == 0 else 1
                 own = f"stage_{stage + 1}_block_{number}"
-                hidden = block(hidden, own, self.width * 2**stage, stride)
+                hidden = self._block(
+                    hidden, own, self.width * 2**stage, stride=stride, train=train
+                )
             name = "features" if stage == 3 else f"stage_{stage + 1}"
             hidden = expose(name, hidden)
         pooled = jnp.mean(hidden, axis=(1, 2))
         logits = nn.Dense(self.num_classes, name="classifier")(pooled)
         return ModelOutput(logits, exposed)
+
+    def _block(
+        self, hidden: Array, own: str, channels: int, *, stride: int, train: bool
+    ) -> Array:
+        """ReLU(x' + F(x)), whose modules are named after it, `own`."""
+        bottleneck = LAYOUTS[self.depth].bottleneck
+        convolved = functools.partial(self._convolved, train=train)
+        sizes: tuple[int, ...] = (1, 3, 1) if bottleneck else (3, 3)
+        out = channels * (_EXPANSION if bottleneck else 1)
+        strided = sizes.index(3)
+        inner = hidden
+        for number, size in enumerate(sizes):
+            last = number == len(sizes) - 1
+            inner = convolved(
+                inner, f"{own}_{number + 1}", out if last else channels,
+                kernel=size, stride=stride if number == strided else 1,
+            )  # fmt: skip
+            inner = inner if last else nn.relu(inner)
+        if stride > 1 or hidden.shape[-1] != out:
+            hidden = convolved(hidden, f"{own}_skip", out, kernel=1, stride=stride)
+        return nn.relu(inner + hidden)
 
     def _convolved(
         self,
