@@ -64,6 +64,31 @@ def make_report(
         for name in best
         if name != terms.UNGUIDED and not choosing.is_control(name)
     ]
+    return report.Report(
+        title="Guided photographs",
+        summary=SUMMARY.format(
+            total=known.classes[-1]["photographs"], seeds=seeds, rule=RULES[rule]
+        ),
+        findings=[*_findings(best, guided, known), *_said(chosen, known)],
+        tables=_tables(found, chosen, rule, known, seeds),
+        figures=figures.draw(best),
+        undefined=_undefined(found),
+        logged=LOGGED,
+        drawn=[choice.arm for choice in chosen][:7],
+        best=BEST,
+        apart=[name for name in best if name not in guided],
+    )
+
+
+def _tables(
+    found: Found,
+    chosen: list[Choice],
+    rule: choosing.Rule,
+    known: counted.Counted,
+    seeds: str,
+) -> dict[str, report.Rows]:
+    """What is measured of the chosen weights and of all, by the tables' titles."""
+    best = choosing.only(found, chosen)
     accuracy = _accuracies(best, known)
     tables: dict[str, report.Rows] = {
         f"Accuracy ({seeds})": report.table(accuracy, best),
@@ -79,20 +104,7 @@ def make_report(
     }
     if known.problems:
         tables["What was left out"] = known.problems
-    return report.Report(
-        title="Guided photographs",
-        summary=SUMMARY.format(
-            total=known.classes[-1]["photographs"], seeds=seeds, rule=RULES[rule]
-        ),
-        findings=[*_findings(best, guided, known), *_said(chosen, known)],
-        tables=tables,
-        figures=figures.draw(best),
-        undefined=_undefined(found),
-        logged=LOGGED,
-        drawn=[choice.arm for choice in chosen][:7],
-        best=BEST,
-        apart=[name for name in best if name not in guided],
-    )
+    return tables
 
 
 def _accuracies(best: Found, known: counted.Counted) -> list[report.Column]:
