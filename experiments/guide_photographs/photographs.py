@@ -16,6 +16,7 @@ from xguide_jax import data
 VOID = "void"  # pixels of a mask that say nothing
 
 _FEWEST = 6  # of a class: two in each part
+_Known = tuple[data.Annotated, table.Told]
 
 
 class Photographs(NamedTuple):
@@ -84,48 +85,22 @@ def read_photographs(
         rows = {} if listed is None else table.read_table(listed)
     except (OSError, ValueError) as error:
         raise flags.refusal(error) from error
-    told = [table.told_of(one, rows, found.class_names) for one in found.images]
-    problems = [*found.problems, *(t for t in told if isinstance(t, data.Problem))]
+    kept, problems = _of_a_class(found, rows)
     if listed is not None:
         unknown = sorted(rows.keys() - {one.name for one in found.images})
         what = "names a photograph that no annotation is of"
         problems += [data.Problem(listed.name, name, what) for name in unknown]
-    kept = [
-        (one, t)
-        for one, t in zip(found.images, told, strict=True)
-        if not isinstance(t, data.Problem) and one.path is not None
-    ]
     _check_counts([t.label for _, t in kept], found.class_names, problems)
     decoded, broken = _decoded([one for one, _ in kept], size=size, folder=cache)
     problems += broken
     lost = {problem.file for problem in broken}
     kept = [(one, t) for one, t in kept if one.name not in lost]
-    labels = [t.label for _, t in kept]
-    _check_counts(labels, found.class_names, problems)
-    used = sorted(set(labels))
+    _check_counts([t.label for _, t in kept], found.class_names, problems)
+    used = {t.label for _, t in kept}
     unused = [name for n, name in enumerate(found.class_names) if n not in used]
     what = "is a class of no photograph"
     problems += [data.Problem(annotations.name, name, what) for name in unused]
-    outlines = [_outlined(one, t.label, size) for one, t in kept]
-    boxes, boxes_valid = _padded([boxes for _, boxes in outlines])
-    group_names = tuple(sorted({t.group for _, t in kept if t.group}))
-    numbers = {name: number for number, name in enumerate(group_names)}
-    return Photographs(
-        names=tuple(one.name for one, _ in kept),
-        paths=tuple(one.path for one, _ in kept if one.path is not None),
-        images=decoded,
-        regions=np.stack([region for region, _ in outlines]),
-        boxes=boxes,
-        boxes_valid=boxes_valid,
-        labels=np.searchsorted(used, labels).astype(np.int32),
-        class_names=tuple(found.class_names[n] for n in used),
-        groups=np.array([numbers.get(t.group, -1) for _, t in kept]),
-        group_names=group_names,
-        sources=tuple(t.source or one.name for one, t in kept),
-        parts=tuple(t.part for _, t in kept),
-        problems=tuple(problems),
-        num_clipped=found.num_clipped,
-    )
+    return _assembled(kept, decoded, found, tuple(problems), size=size)
 
 
 def _read(
@@ -141,6 +116,20 @@ def _read(
         class_of_value={v: name for v, name in masks.items() if name != VOID},
         void=[value for value, name in masks.items() if name == VOID],
     )
+
+
+def _of_a_class(
+    found: data.AnnotatedImages, rows: Mapping[str, Mapping[str, str]]
+) -> tuple[list[_Known], list[data.Problem]]:
+    """Photographs that have a class, and all problems up to here."""
+    told = [table.told_of(one, rows, found.class_names) for one in found.images]
+    problems = [*found.problems, *(t for t in told if isinstance(t, data.Problem))]
+    kept = [
+        (one, t)
+        for one, t in zip(found.images, told, strict=True)
+        if not isinstance(t, data.Problem) and one.path is not None
+    ]
+    return kept, problems
 
 
 def _decoded(
@@ -171,6 +160,39 @@ def _decoded(
         return decode(rest), problems
     except (OSError, ValueError) as error:
         raise flags.refusal(error) from error
+
+
+def _assembled(
+    kept: list[_Known],
+    decoded: data.CachedRows,
+    found: data.AnnotatedImages,
+    problems: tuple[data.Problem, ...],
+    *,
+    size: int,
+) -> Photographs:
+    """With regions and boxes, and classes and groups numbered without gaps."""
+    labels = [t.label for _, t in kept]
+    used = sorted(set(labels))
+    outlines = [_outlined(one, t.label, size) for one, t in kept]
+    boxes, boxes_valid = _padded([boxes for _, boxes in outlines])
+    group_names = tuple(sorted({t.group for _, t in kept if t.group}))
+    numbers = {name: number for number, name in enumerate(group_names)}
+    return Photographs(
+        names=tuple(one.name for one, _ in kept),
+        paths=tuple(one.path for one, _ in kept if one.path is not None),
+        images=decoded,
+        regions=np.stack([region for region, _ in outlines]),
+        boxes=boxes,
+        boxes_valid=boxes_valid,
+        labels=np.searchsorted(used, labels).astype(np.int32),
+        class_names=tuple(found.class_names[n] for n in used),
+        groups=np.array([numbers.get(t.group, -1) for _, t in kept]),
+        group_names=group_names,
+        sources=tuple(t.source or one.name for one, t in kept),
+        parts=tuple(t.part for _, t in kept),
+        problems=problems,
+        num_clipped=found.num_clipped,
+    )
 
 
 def _outlined(
