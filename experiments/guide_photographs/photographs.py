@@ -87,9 +87,7 @@ def read_photographs(
         raise flags.refusal(error) from error
     kept, problems = _of_a_class(found, rows)
     if listed is not None:
-        unknown = sorted(rows.keys() - {one.name for one in found.images})
-        what = "names a photograph that no annotation is of"
-        problems += [data.Problem(listed.name, name, what) for name in unknown]
+        problems += _unknown(found, rows, listed.name)
     _check_counts([t.label for _, t in kept], found.class_names, problems)
     decoded, broken = _decoded([one for one, _ in kept], size=size, folder=cache)
     problems += broken
@@ -130,6 +128,20 @@ def _of_a_class(
         if not isinstance(t, data.Problem) and one.path is not None
     ]
     return kept, problems
+
+
+def _unknown(
+    found: data.AnnotatedImages, rows: Mapping[str, Mapping[str, str]], listed: str
+) -> list[data.Problem]:
+    """What the table names beside the photographs that could be read."""
+    left_out = dict(found.left_out)
+    problems = []
+    for name in sorted(rows.keys() - {one.name for one in found.images}):
+        what = "names a photograph that no annotation is of"
+        if name in left_out:
+            what = f"names a photograph that was left out: {left_out[name]}"
+        problems.append(data.Problem(listed, name, what))
+    return problems
 
 
 def _decoded(

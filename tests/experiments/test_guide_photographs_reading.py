@@ -119,6 +119,30 @@ def test_what_cannot_be_used_is_named_and_the_rest_is(folder):
     assert len(pixels) == len(found.labels) == len(found.regions) == 17
 
 
+def test_a_photograph_of_the_table_that_was_left_out_is_told_from_an_unknown(folder):
+    for name in ("broken.png", "large.png", "again.png"):
+        folder.add(name, (0, 0, 0, 4, 4))
+    (folder.path / "images" / "broken.png").write_bytes(b"no image")
+    folder.content["images"][-2] |= {"width": 160, "height": 120}
+    folder.content["images"].append({"id": 99, "file_name": "again.png"})
+    picture = PIL.Image.new("RGB", (16, 12))
+    picture.save(folder.path / "images" / "unknown.png")
+    folder.rows += [("unknown.png",), ("gone.png",)]
+    found = folder.read()
+    told = {p.place: p.what for p in found.problems if p.file == "listed.csv"}
+    left_out = "names a photograph that was left out: "
+    unknown = "names a photograph that no annotation is of"
+    assert told == {
+        "broken.png": f"{left_out}it cannot be read as an image",
+        "large.png": f"{left_out}its recorded size (120, 160) must be that of its "
+        "image, (H, W) = (12, 16)",
+        "again.png": f"{left_out}again.png is annotated in boxes.json, images[15], too"
+        ", otherwise",
+        "unknown.png": unknown,
+        "gone.png": unknown,
+    }
+
+
 def test_labels_of_used_classes_are_without_gaps(tmp_path):
     made = Folder(tmp_path, classes=("ant", "bee", "cat", "dog"))
     for number in range(12):

@@ -48,6 +48,8 @@ def test_an_image_in_conflict_with_itself_is_left_out(read):
     assert [problem.place for problem in found.problems] == ["line 2", "line 3"]
     assert "several sources, ['p', 'q']" in found.problems[0].what
     assert "several classes, ['cat', 'dog']" in found.problems[1].what
+    whole = tuple(problem.what for problem in found.problems)
+    assert found.left_out == tuple(zip(("a.png", "b.png"), whole, strict=True))
 
 
 def test_a_row_that_does_not_fit_is_left_out(read):

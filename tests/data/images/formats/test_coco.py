@@ -122,7 +122,11 @@ def test_images_of_one_id_are_all_left_out(read, photograph):
     found = read(_content(_BOX, images=three))
     assert [image.name for image in found.images] == ["b.png"]
     assert [problem.place for problem in found.problems] == ["images[0]", "images[2]"]
-    assert "its id 7 is that of several images" in found.problems[0].what
+    text = "its id 7 is that of several images"
+    assert text in found.problems[0].what
+    assert found.left_out == (("a.png", text), ("c.png", text))
+    again = read(_content(_BOX, images=[*three, {"id": 9, "file_name": "a.png"}]))
+    assert again.left_out == (("c.png", text),)  # a.png is of the id 9 as well
 
 
 def test_an_image_that_is_annotated_twice_is_kept_if_both_say_the_same(read):

@@ -82,6 +82,27 @@ def test_an_image_that_may_not_be_opened_is_named(read, photograph, monkeypatch)
     assert read("a.png").problems[0].what == what
 
 
+def test_images_that_are_left_out_are_named_with_the_reason(
+    tmp_path, images, photograph
+):
+    for name in ("broken.png", "twice.png", "whole.png", "yak.png"):
+        photograph(name)
+    (images / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    boxes = ("gone", "broken", "whole", "yak", "twice")
+    lines = [f"{name}.png,dog,0,0,2,1" for name in boxes]
+    lines += ["yak.png,yak,,,,", "./twice.png,dog,1,1,3,3"]
+    (tmp_path / "t.csv").write_text(_HEADER + "\n".join(lines))
+    found = data.read_box_csv(tmp_path / "t.csv", images, class_names=("dog",))
+    assert [image.name for image in found.images] == ["whole.png"]
+    assert dict(found.left_out) == {
+        "gone.png": "there is no image 'gone.png' below the folder",
+        "broken.png": "it cannot be read as an image",
+        "twice.png": "twice.png is annotated in t.csv, line 8, too, otherwise",
+        "yak.png": "its class 'yak' is none of the 1 known",
+    }
+    assert {why for _, why in found.left_out} <= {p.what for p in found.problems}
+
+
 def _coco(width, height, **more):
     size = {"width": width, "height": height} if width else {}
     return {

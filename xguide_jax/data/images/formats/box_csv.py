@@ -51,11 +51,12 @@ def read_box_csv(
             raise ValueError(f"{where}: 'image' and 'label' must not be empty.")
         image = locating.composed(row["image"].strip())
         by_image.setdefault(image, []).append((where, row))
-    entries, wrong = [], []
-    for of_image in by_image.values():
+    entries, wrong, left_out = [], [], {}
+    for image, of_image in by_image.items():
         entry = _entry(name, of_image)
         if isinstance(entry, record.Problem):
             wrong.append(entry)
+            left_out[image] = entry.what
         else:
             entries.append(entry)
     return gathering.gather(
@@ -64,6 +65,7 @@ def read_box_csv(
         draw=_draw,
         class_names=class_names,
         problems=wrong,
+        left_out=left_out,
     )
 
 

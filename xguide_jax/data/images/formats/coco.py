@@ -55,13 +55,15 @@ def read_coco(
         _id(one, "id", f"{name}, images[{n}]") for n, one in enumerate(lists["images"])
     ]
     by_image = _by_image(lists["annotations"], ids, classes, name, wrong)
-    entries = _entries(lists["images"], ids, by_image, name, wrong)
+    left_out: dict[str, str] = {}
+    entries = _entries(lists["images"], ids, by_image, name, wrong, left_out)
     return gathering.gather(
         entries,
         locating.folder_of(images),
         draw=_draw,
         class_names=tuple(dict.fromkeys(classes.values())),
         problems=wrong,
+        left_out=left_out,
     )
 
 
@@ -97,6 +99,7 @@ def _entries(
     by_image: Mapping[Any, list[gathering.Written]],
     name: str,
     wrong: list[record.Problem],
+    left_out: dict[str, str],
 ) -> list[gathering.Entry]:
     """The images whose id is theirs alone."""
     times = collections.Counter(ids)
@@ -108,6 +111,7 @@ def _entries(
         if times[one["id"]] > 1:
             text = f"its id {one['id']} is that of several images"
             wrong.append(record.Problem(name, place, text))
+            left_out[locating.composed(file_name)] = text
             continue
         objects = tuple(by_image[one["id"]])
         entries.append(gathering.Entry(name, place, file_name, size, objects))

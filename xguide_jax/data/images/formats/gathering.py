@@ -5,7 +5,7 @@ objects; whatever is true of all formats is decided here.
 """
 
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +68,7 @@ def gather(
     draw: Callable[[Any, Size], Drawing],
     class_names: Sequence[str] | None,
     problems: Iterable[record.Problem] = (),
+    left_out: Mapping[str, str] | None = None,
     turning: bool = False,
 ) -> record.AnnotatedImages:
     """The images that can be used, and what could not.
@@ -84,30 +85,33 @@ def gather(
         What it raises as `ValueError` is wrong with that object.
       class_names: the known classes, in order; None for all that are written, sorted.
       problems: that the reader found itself.
+      left_out: {name of an image: why}, of those among them that lost a whole image.
       turning: as `locating.fitting`.
 
     Raises:
       ImportError: if pillow is not installed.
       ValueError: if a class name is given twice.
     """
-    entries, wrong = list(entries), list(problems)
+    entries, wrong, lost = list(entries), list(problems), dict(left_out or {})
     names = _names(entries) if class_names is None else tuple(class_names)
     if len(set(names)) < len(names):
         raise ValueError(f"`class_names` (={names}) must name each class once.")
     images, num_clipped = [], 0
-    for entry, path in _found_once(entries, folder, wrong):
+    for entry, path in _found_once(entries, folder, wrong, lost):
+        name = _name_below(folder, path)
         try:
             sizes = locating.sizes_of(path)
             size, upright = locating.fitting(sizes, entry.size, turning=turning)
             told = {_index(class_name, names) for class_name in entry.classes}
         except ValueError as error:
             wrong.append(_problem(entry.file, entry.place, error))
+            lost[name] = wrong[-1].what
             continue
         objects, void, clipped = _drawn(entry, draw, size, names, wrong)
         num_clipped += clipped
         labels = told or {one.label for one in objects}
         image = record.Annotated(
-            locating.composed(path.relative_to(folder.path).as_posix()),
+            name,
             path,
             labels.pop() if len(labels) == 1 else -1,
             size,
@@ -117,7 +121,10 @@ def gather(
             entry.source,
         )
         images.append(image)
-    return record.AnnotatedImages(tuple(images), names, tuple(wrong), num_clipped)
+        lost.pop(name, None)  # one of several annotations of it could be used
+    return record.AnnotatedImages(
+        tuple(images), names, tuple(wrong), num_clipped, tuple(lost.items())
+    )
 
 
 def corners_of(numbers: Sequence[Any]) -> np.ndarray:
@@ -136,7 +143,10 @@ def corners_of(numbers: Sequence[Any]) -> np.ndarray:
 
 
 def _found_once(
-    entries: list[Entry], folder: locating.Folder, wrong: list[record.Problem]
+    entries: list[Entry],
+    folder: locating.Folder,
+    wrong: list[record.Problem],
+    lost: dict[str, str],
 ) -> list[tuple[Entry, pathlib.Path]]:
     """The entries whose image is there, each image once."""
     by_path: dict[pathlib.Path, list[Entry]] = {}
@@ -146,9 +156,9 @@ def _found_once(
                 folder, entry.name, stem=entry.stem, beside=entry.beside
             )
         except ValueError as error:
-            wrong.append(
-                record.Problem(entry.file, entry.place, str(error).rstrip("."))
-            )
+            wrong.append(_problem(entry.file, entry.place, error))
+            if entry.name:
+                lost[locating.composed(entry.name)] = wrong[-1].what
         else:
             by_path.setdefault(path, []).append(entry)
     kept = []
@@ -163,9 +173,14 @@ def _found_once(
             text = f"{path.name} is annotated in {others[0].file}, {others[0].place}, "
             text += "too, otherwise"
             wrong.append(record.Problem(first.file, first.place, text))
+            lost[_name_below(folder, path)] = text
         else:
             kept.append((first, path))
     return kept
+
+
+def _name_below(folder: locating.Folder, path: pathlib.Path) -> str:
+    return locating.composed(path.relative_to(folder.path).as_posix())
 
 
 def _said(entry: Entry) -> tuple[Any, ...]:

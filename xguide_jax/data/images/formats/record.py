@@ -93,12 +93,15 @@ class AnnotatedImages(NamedTuple):
       class_names: what labels are indices of.
       problems: every object or image that was left out.
       num_clipped: how many boxes reached beyond their image and were cut at its border.
+      left_out: (name, why) of each image that an annotation names or belongs to, and
+        that could not be used. `problems` has it by its annotation.
     """
 
     images: tuple[Annotated, ...]
     class_names: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
     num_clipped: int = 0
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 def classes_of(annotated: Annotated) -> tuple[int, ...]:
