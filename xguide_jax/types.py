@@ -116,6 +116,10 @@ class StepContext(NamedTuple):
       task_score: the name of the score of which the task loss of an example is minus
         the value at its label, or None where that is not known: only of this score is
         `task_input_gradient` the explanation, up to a factor.
+      input_pullback: cotangent of the clean pass's logits [B, C] -> that of the inputs
+        [B, ...], as the pytree that `jax.vjp` returns: what is explained through it
+        shares the pass's own backward pass. None where the pass is not known, or the
+        inputs are not one float array.
     """
 
     forward: Forward
@@ -126,6 +130,7 @@ class StepContext(NamedTuple):
     key: PRNGKey
     axis_name: str | None
     task_score: TaskScore | None = None
+    input_pullback: Callable[[Array], Array] | None = None
 
 
 # (context) -> the maps [B, ...] that a term is about; `guidance.explain` makes them.

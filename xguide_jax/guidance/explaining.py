@@ -66,8 +66,9 @@ def explain(
 
     def maps_of(context: StepContext) -> Array:
         function, point = function_and_point(
-            context, layer=layer, explain_in=explain_in
-        )
+            context, layer=layer, explain_in=explain_in,
+            at_point_only=_is_at_point_only(explainer),
+        )  # fmt: skip
         maps = explainer(function, point, reading.targets_of(context.batch))
         check_cells(maps.shape, layer=layer)
         return maps if normalise is None else normalise(maps)
@@ -154,17 +155,24 @@ def frozen_grad_cam(
 
 
 def function_and_point(
-    context: StepContext, *, layer: str | None, explain_in: Mode
+    context: StepContext,
+    *,
+    layer: str | None,
+    explain_in: Mode,
+    at_point_only: bool = False,
 ) -> tuple[PredictFn, Array]:
     """What explainers take: a function and where to explain it.
 
     In train mode a layer's features are those of the clean pass, so that explaining it
-    costs no pass of its own, forwards or backwards, up to the layer.
+    costs no pass of its own, forwards or backwards, up to the layer. Nor does the
+    gradient at the input, which is taken by the clean pass's pullback: two equal passes
+    would be merged forwards, but not backwards, where each has its own cotangents.
 
     Args:
       context: of the step.
       layer: an activation that the network exposes; the input if None.
       explain_in: the mode of the explained pass.
+      at_point_only: that the function will be called at the point alone.
 
     Returns:
       (head_fn, features), or (predict_fn, inputs).
@@ -177,9 +185,59 @@ def function_and_point(
     forward = functools.partial(context.forward, train=train)
     if layer is None:
         check_array(inputs)
+        pullback = context.input_pullback
+        if train and at_point_only and pullback is not None:
+            logits = context.output.logits
+            return lambda values: _logits_at_point(values, logits, pullback), inputs
         return lambda values: forward(values).logits, inputs
     output = context.output if train else None
     return attributions.split_at(forward, inputs, layer, output=output)
+
+
+def _is_at_point_only(explainer: Explainer) -> bool:
+    """Whether an explainer calls its function at the point it is given, nowhere else.
+
+    Those that take a path, noise or parts of an input do not, and of others nothing is
+    known.
+    """
+    while isinstance(explainer, functools.partial):
+        explainer = explainer.func
+    return explainer in (attributions.input_gradient, attributions.gradient_x_input)
+
+
+@jax.custom_vjp
+def _logits_at_point(
+    values: Array, logits: Array, pullback: Callable[[Array], Array]
+) -> Array:
+    """The network at the clean inputs, which `values` are; its gradient in them.
+
+    Args:
+      values: [B, ...], the clean inputs, for their gradient alone.
+      logits: [B, C], of the clean pass.
+      pullback: of the clean pass, a pytree of what that saved.
+
+    Returns:
+      `logits`.
+    """
+    del values, pullback
+    return logits
+
+
+def _save_pullback(
+    values: Array, logits: Array, pullback: Callable[[Array], Array]
+) -> tuple[Array, Callable[[Array], Array]]:
+    del values
+    return logits, pullback
+
+
+def _pull_back(
+    pullback: Callable[[Array], Array], cotangent: Array
+) -> tuple[Array, Array, None]:
+    # Second derivatives flow through what the pullback saved, not through this rule.
+    return pullback(cotangent), cotangent, None
+
+
+_logits_at_point.defvjp(_save_pullback, _pull_back)
 
 
 def without_channels(maps: Array) -> Array:

@@ -81,14 +81,15 @@ def make_accumulated(
             params: dict[str, PyTree], carried: _Carried, number: int, part: Batch
         ) -> tuple[dict[str, summing.TermSums], _Carried]:
             draw = jax.random.fold_in(dropout_key, number)
-            output, model_state = apply_fn(
-                params["model"], carried.model_state, part["inputs"], train=True,
-                key=draw,
+            output, model_state, pullback = contexts.clean_pass(
+                apply_fn, params["model"], carried.model_state, part["inputs"],
+                key=draw, with_pullback=bool(terms),
             )  # fmt: skip
             sums, guidance_state = summing.guidance_sums(
                 apply_fn, terms, params, state.model_state, carried.guidance_state,
                 part, key=key, step=state.step, output=output, axis_name=axis_name,
-                task_loss=task_loss, dropout_key=draw, total=total,
+                task_loss=task_loss, dropout_key=draw, input_pullback=pullback,
+                total=total,
                 places=places[number],
             )  # fmt: skip
             weight = contexts.batch_weight(part)

@@ -105,9 +105,9 @@ def make_objective(
     ) -> tuple[Array, Aux]:
         key = jax.random.fold_in(state.key, state.step)
         dropout_key = contexts.dropout_key(key, axis_name)
-        output, model_state = apply_fn(
-            params["model"], state.model_state, batch["inputs"], train=True,
-            key=dropout_key,
+        output, model_state, pullback = contexts.clean_pass(
+            apply_fn, params["model"], state.model_state, batch["inputs"],
+            key=dropout_key, with_pullback=bool(terms),
         )  # fmt: skip
         weight = contexts.batch_weight(batch)
         total = ops.axis_sum(jnp.sum(weight), axis_name)
@@ -116,7 +116,7 @@ def make_objective(
         guidance, (guidance_state, metrics) = guidance_loss(
             apply_fn, terms, params, state.model_state, state.guidance_state, batch,
             key=key, step=state.step, output=output, axis_name=axis_name,
-            task_loss=task_loss, dropout_key=dropout_key,
+            task_loss=task_loss, dropout_key=dropout_key, input_pullback=pullback,
         )  # fmt: skip
         loss = task + guidance.astype(task.dtype)
         metrics = {"loss": loss, "task": task, **metrics}
@@ -139,6 +139,7 @@ def guidance_loss(
     axis_name: str | None = None,
     task_loss: TaskLoss = heads.softmax_cross_entropy,
     dropout_key: PRNGKey | None = None,
+    input_pullback: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, tuple[dict[str, PyTree], Metrics]]:
     """All guidance terms as one scalar, for anybody's own `loss_fn`.
 
@@ -159,6 +160,9 @@ def guidance_loss(
       axis_name: the mapped axis, under which the scalar is this device's share.
       task_loss: what `ctx.task_input_gradient` is the gradient of.
       dropout_key: the key of your own clean pass, for terms that reuse its draw.
+      input_pullback: cotangent of the logits -> that of the inputs, of your own clean
+        pass: `jax.tree_util.Partial` of what `jax.vjp` returns. Terms that explain the
+        inputs in train mode then share its backward pass.
 
     Returns:
       (scalar, ({term: next state}, {'<term>', '<term>/annotated', '<term>/<metric>'})),
@@ -175,7 +179,7 @@ def guidance_loss(
     sums, states = summing.guidance_sums(
         apply_fn, terms, params, model_state, guidance_state, batch,
         key=key, step=step, output=output, axis_name=axis_name, task_loss=task_loss,
-        dropout_key=dropout_key, total=total,
+        dropout_key=dropout_key, input_pullback=input_pullback, total=total,
         places=ops.example_indices(ops.batch_size(batch), axis_name=axis_name),
     )  # fmt: skip
     loss, metrics = jnp.zeros(()), {}

@@ -4,7 +4,7 @@ A weighted mean over a whole batch is the quotient of two sums, whatever devices
 parts of the batch they were taken over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -60,6 +60,7 @@ def guidance_sums(
     axis_name: str | None,
     task_loss: TaskLoss,
     dropout_key: PRNGKey,
+    input_pullback: Callable[[Array], Array] | None,
     total: Array,
     places: Array,
 ) -> tuple[dict[str, TermSums], dict[str, PyTree]]:
@@ -78,6 +79,7 @@ def guidance_sums(
       axis_name: the mapped axis, or None.
       task_loss: (output, batch) -> [B].
       dropout_key: of the clean pass.
+      input_pullback: of the clean pass, or None.
       total: [], the sum of the weights of the whole batch of all devices.
       places: int32 [B], of the examples in the whole batch.
 
@@ -88,7 +90,7 @@ def guidance_sums(
     context = contexts.make_context(
         forward, batch, output,
         step=step, task_loss=task_loss, key=key, axis_name=axis_name, total=total,
-        task_score=heads.score_of(task_loss),
+        task_score=heads.score_of(task_loss), input_pullback=input_pullback,
     )  # fmt: skip
     weight = contexts.batch_weight(batch)
     sums, states = {}, {}

@@ -62,7 +62,14 @@ def _saliency_guided(*, frozen_teacher: bool = False) -> Terms:
 
 
 def _right_reasons() -> Terms:
-    return {"rrr": guidance.scale(guidance.right_for_right_reasons(), 1e-2)}
+    explain = guidance.explain(
+        functools.partial(
+            attributions.input_gradient, score_fn=attributions.sum_log_probabilities
+        ),
+        explain_in="train",
+    )
+    term = guidance.right_for_right_reasons(explain=explain)
+    return {"rrr": guidance.scale(term, 1e-2)}
 
 
 def _energy() -> Terms:
