@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from xguide_jax.ops import cpu_weight_gradients
 from xguide_jax.types import Array
 
 
@@ -173,6 +174,14 @@ def _weight_gradient(
     lhs: Array, cotangent: Array, spec: ConvolutionSpec, shape: tuple[int, ...]
 ) -> Array:
     """d<cotangent, conv(lhs, rhs)>/d rhs, for an rhs of the given shape."""
+    form = functools.partial(_lax_weight_gradient, spec=spec, shape=shape)
+    on_cpu = cpu_weight_gradients.form_of(lhs, cotangent, spec, shape, plain=form)
+    return jax.lax.platform_dependent(lhs, cotangent, cpu=on_cpu, default=form)
+
+
+def _lax_weight_gradient(
+    lhs: Array, cotangent: Array, *, spec: ConvolutionSpec, shape: tuple[int, ...]
+) -> Array:
     rhs = jax.ShapeDtypeStruct(shape, lhs.dtype)
     transpose = jax.linear_transpose(lambda rhs: _lax_convolve(lhs, rhs, spec), rhs)
     return transpose(cotangent)[0]
