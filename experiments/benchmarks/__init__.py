@@ -11,6 +11,8 @@ NAMES = (
     "double_backward",
     "feeding",
     "integrated_gradients",
+    "measured_scaling",
+    "scaling",
     "selecting",
     "step_flops",
     "streaming",
