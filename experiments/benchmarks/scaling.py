@@ -12,7 +12,7 @@ Expected:  one all-reduce of the parameters' bytes, and one of 4 bytes; batch no
            one a layer and direction. All-reduces do not grow; the maps that RES-G
            gathers for its one threshold do.
 
-Cost: 8 minutes on a 2-core CPU, all of it compilation.
+Cost: 10 minutes of CPU time, nearly all of it compilation.
 Command: python -m experiments.benchmarks.scaling
 """
 
@@ -53,12 +53,15 @@ def print_counts(
     """Which collectives there are, by the number of devices and by part."""
     print("\n## Collectives of a step, compiled for n devices\n")
     header = ["step", "n", "all-reduces", "their bytes", "all-gathers", "their bytes"]
-    rows = [
-        [name, n]
-        + [
-            f"{numbers.get(kind, 0):,}"
-            for kind in ("all-reduce", "all-gather")
-            for numbers in (counts.kinds, counts.kind_bytes)
+    rows: list[list[object]] = [
+        [
+            name,
+            n,
+            *(
+                f"{numbers.get(kind, 0):,}"
+                for kind in ("all-reduce", "all-gather")
+                for numbers in (counts.kinds, counts.kind_bytes)
+            ),
         ]
         for name, by_devices in found.items()
         for n, counts in by_devices.items()
