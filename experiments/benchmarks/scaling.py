@@ -71,12 +71,12 @@ def print_counts(
     print(f"\n## What they carry, bytes, n = {last}\n")
     parts = ("gradient", "sums", "batch norm", "running statistics", "maps")
     header = ["step", "parameters", *parts]
-    rows = [
+    carried = [
         [name, f"{params[name]:,}"]
         + [f"{by_devices[last].parts.get(part, 0):,}" for part in parts]
         for name, by_devices in found.items()
     ]
-    print(markdown(header, rows))
+    print(markdown(header, carried))
 
 
 def print_costs(costs: Mapping[str, compiling.Cost]) -> None:
