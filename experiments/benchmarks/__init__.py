@@ -16,6 +16,8 @@ NAMES = (
     "double_backward",
     "feeding",
     "integrated_gradients",
+    "measured_scaling",
+    "scaling",
     "selecting",
     "step_flops",
     "streaming",

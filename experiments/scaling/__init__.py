@@ -1,0 +1,1 @@
+"""How a training step scales over devices: what the benchmarks of it share."""
