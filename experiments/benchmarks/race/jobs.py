@@ -67,4 +67,16 @@ JOBS = {
         "resnet", "torch", "the same, saliency-guided", tolerance=1e-2
     ),
     "resnet_right_reasons": Job("resnet", "torch", "the same, right reasons"),
+    "text_step": Job("texts", "torch", "BERT-Mini, B 32, T 64, unguided step, Adam"),
+    "text_saliency_guided": Job("texts", "torch", "saliency-guided at the words"),
+    "text_attention": Job("texts", "torch", "attention of the last layer supervised"),
+    "res_gaussian": Job("robust", "torch", "digits CNN, B 32, RES-G step"),
+    "res_gaussian_rows": Job("robust", "torch", "the same, beside the published loops"),
+    "jpegs": Job(
+        # The mean of what lies under a cell, and bilinear with a wider support.
+        "photographs",
+        "torch",
+        "256 JPEGs decoded and resized",
+        tolerance=1e-2,
+    ),
 }

@@ -9,18 +9,20 @@ Command: python -m experiments.benchmarks.race.worker ours step_sgd arrays.npz
 
 import importlib
 import json
+import pathlib
 import resource
 import sys
+import tempfile
 import time
 from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.race import jobs
+from experiments.benchmarks.race import clocks, jobs
 
 
 def _megabytes() -> float:
-    """The most memory that the process ever had."""
+    """The most memory that the process ever had, without those it started."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
@@ -29,12 +31,12 @@ def _save(path: str, arrays: jobs.Arrays) -> None:
 
 
 def _timed(prepared: jobs.Prepared, calls: int) -> dict[str, float]:
-    wall, processor = time.perf_counter(), time.process_time()
+    wall, processor = time.perf_counter(), clocks.processor_seconds()
     for _ in range(calls):
         prepared.call()
     return {
         "wall": (time.perf_counter() - wall) / calls,
-        "processor": (time.process_time() - processor) / calls,
+        "processor": (clocks.processor_seconds() - processor) / calls,
     }
 
 
@@ -48,6 +50,8 @@ def _answer(prepared: jobs.Prepared, asked: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Writes a job's arrays, or makes one side and answers until the input ends."""
     side, name, path = sys.argv[1:]
+    # So that the files of a side that is killed go with the folder of the arrays.
+    tempfile.tempdir = str(pathlib.Path(path).resolve().parent)
     family = jobs.JOBS[name].family
     room = "peers" if side == "peers" else "ours"
     own = importlib.import_module(f"{jobs.__package__}.{room}.{family}")

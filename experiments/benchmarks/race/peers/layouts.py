@@ -31,8 +31,9 @@ def shares(pixels: int, cells: int) -> torch.Tensor:
 
     PyTorch's own 'area' takes whole pixels, more than one cell's where they overlap.
     """
-    size = pixels / cells
-    begin = size * np.arange(cells)[:, None]
-    pixel = np.arange(pixels)[None]
-    overlap = np.minimum(begin + size, pixel + 1) - np.maximum(begin, pixel)
-    return torch.from_numpy((np.clip(overlap, 0, None) / size).astype(np.float32))
+    # In units of a pixel's 1 / cells, whole numbers: a pixel beside a cell has exactly
+    # nothing of it.
+    begin = pixels * np.arange(cells)[:, None]
+    pixel = cells * np.arange(pixels)[None]
+    overlap = np.minimum(begin + pixels, pixel + cells) - np.maximum(begin, pixel)
+    return torch.from_numpy((np.clip(overlap, 0, None) / pixels).astype(np.float32))
