@@ -92,7 +92,7 @@ def _findings(found: Found, test: str) -> list[str]:
         for what, get in numbers.items()
         for line in report.findings(
             found, what, get,
-            guided=[a for a in found if a in ("signed", "magnitude")],
+            guided=[a for a in found if a in ("signed", "magnitude", "mean_magnitude")],
             unguided=terms.UNGUIDED, control_of=lambda f, arm: terms.RANDOM,
         )
     ]  # fmt: skip

@@ -4,10 +4,13 @@ from xguide_jax import attributions, guidance, ops
 from xguide_jax.types import RankFn, Terms
 
 UNGUIDED, RANDOM = "unguided", "random"
-ARMS = (UNGUIDED, "signed", "magnitude", RANDOM, "k=0")
+ARMS = (UNGUIDED, "signed", "magnitude", "mean_magnitude", RANDOM, "k=0")
+# Right behind the word embeddings stands a layer norm, which no shift of all channels
+# passes: the mean of a gradient over them is 0, and the first two rank its rounding.
 RANKS: dict[str, RankFn] = {
     "signed": ops.signed_channel_mean,  # as the published code has it of images
     "magnitude": ops.magnitude_of_mean,  # of the paper's prose
+    "mean_magnitude": ops.mean_magnitude,
     RANDOM: ops.random_rank,
     "k=0": ops.signed_channel_mean,  # ranks tokens of which none is replaced
 }

@@ -18,7 +18,7 @@ SALIENCY_GUIDED = functools.partial(
     guidance.saliency_guided,
     mask_fraction=0.5,
     fill=ops.previous_salient_token,
-    rank_fn=ops.signed_channel_mean,
+    rank_fn=ops.mean_magnitude,
     score_fn=attributions.target_log_probability,
     layer="embeddings",
 )
@@ -65,6 +65,17 @@ def test_every_term_has_a_loss_and_a_gradient(stepped):
     gradient = state.opt_state[0].trace["model"]
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
     assert max(float(jnp.max(abs(leaf))) for leaf in jax.tree.leaves(gradient)) > 1e-4
+
+
+def test_the_mean_over_channels_before_a_layer_norm_is_rounding():
+    """No shift of all channels passes the norm behind the word embeddings."""
+    apply_fn, params, model_state = bert()
+    inputs, labels = (sequence_cases.token_batch()[n] for n in ("inputs", "labels"))
+    forward = functools.partial(apply_fn, params, model_state, train=False)
+    gradient = GRADIENT(*attributions.split_at(forward, inputs, "embeddings"), labels)
+    size = jnp.max(ops.mean_magnitude(gradient))
+    assert size > 1e-2
+    assert jnp.max(ops.magnitude_of_mean(gradient)) < 1e-6 * size
 
 
 def test_a_step_with_dropout_is_lowered_for_other_accelerators():

@@ -55,7 +55,8 @@ def localisation(
       explain: (context) -> A [B, h, w], from `guidance.explain`; or [B, h, w, K], such
         as that of `attributions.input_gradient`, of which the channels are summed. With
         `evidence` [B, T] A is [B, T], or [B, T, D] summed over D, such as that of
-        `layer='embeddings'`.
+        `layer='embeddings'`; in front of a layer norm that sum is 0 of a gradient, and
+        one of `attributions.gradient_x_input` is meant.
       evidence: 'rationale' or 'region', see `evidence_of`; None for the region or the
         boxes of an image.
 

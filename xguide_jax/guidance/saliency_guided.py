@@ -44,13 +44,18 @@ def saliency_guided(
     gradients) rank differently, and the code fills with uniform noise where the prose
     does not say: `rank_fn`, `mask_fraction` and `fill` have no default.
 
-    At a layer x is its activation, and x̃ takes its place. Of a sequence, of which the
-    inputs hold a 'mask' [B, T], padding and 'special' tokens are never replaced nor
-    counted: k_i = floor(mask_fraction · n_i + 1e-6) of the n_i scores of example i that
-    are left. An example so short that k_i = 0 has weight 0. Gradients flow through what
-    is kept, and through copies of it, into the network before the layer; with
-    `ops.previous_salient_token` at the word embeddings the loss and its gradient are
-    those of other tokens in the places of the least salient ones.
+    At a layer x is its activation, and x̃ takes its place. Where a layer norm follows,
+    as on the word embeddings of `models.Bert`, the gradient is orthogonal to a shift of
+    all channels and its mean over them is 0: `ops.signed_channel_mean` and
+    `ops.magnitude_of_mean` then rank rounding errors; `ops.mean_magnitude` does not.
+
+    Of a sequence, of which the inputs hold a 'mask' [B, T], padding and 'special'
+    tokens are never replaced nor counted: k_i = floor(mask_fraction · n_i + 1e-6) of
+    the n_i scores of example i that are left. An example so short that k_i = 0 has
+    weight 0. Gradients flow through what is kept, and through copies of it, into the
+    network before the layer; with `ops.previous_salient_token` at the word embeddings
+    the loss and its gradient are those of other tokens in the places of the least
+    salient ones.
 
     Args:
       mask_fraction: in [0, 1], the fraction of scores whose features are replaced; 0
