@@ -21,6 +21,7 @@ NAMES = (
     "selecting",
     "step_flops",
     "streaming",
+    "weight_gradients",
 )
 
 

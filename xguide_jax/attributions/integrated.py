@@ -88,20 +88,22 @@ def integrated_gradients(
     )
     positions = (np.arange(num_points) + 0.5) / num_points
 
+    # Compiled within, it is traced once for all the chunks of an unrolled loop.
+    @jax.jit
+    def gradient_at(values: Array, position: Array) -> Array:
+        point = baselines + position * (values - baselines)
+        return ops.at_least_float32(gradient(point.astype(inputs.dtype)))
+
     def chunk_sum(values: Array, numbers: Array | np.ndarray) -> Array:
         values = ops.at_least_float32(values)
-
-        def gradient_at(position: Array) -> Array:
-            point = baselines + position * (values - baselines)
-            return ops.at_least_float32(gradient(point.astype(inputs.dtype)))
-
         # In a compiled loop the numbers are traced and index an array of JAX.
         unrolled = isinstance(numbers, np.ndarray)
         table = positions if unrolled else jnp.asarray(positions, values.dtype)
         chunk_positions = jnp.asarray(table[numbers], values.dtype)
         if len(numbers) == 1:
-            return gradient_at(chunk_positions[0])
-        return jnp.sum(jax.vmap(gradient_at)(chunk_positions), axis=0)
+            return gradient_at(values, chunk_positions[0])
+        at_each = jax.vmap(gradient_at, in_axes=(None, 0))
+        return jnp.sum(at_each(values, chunk_positions), axis=0)
 
     total = ops.barriered_sum(
         chunk_sum, inputs, count=num_points, chunk_size=chunk_size, loop=loop

@@ -4,9 +4,9 @@ XLA computes it as a convolution whose batch are the channels, and so turns both
 operands around first. That is slow where they do not fit the cache. Two other forms of
 the same sum are taken by the shapes alone, so that one program has one form:
 
-  1x1 kernels: one matrix product of what the strides keep, 3 to 16 times as fast;
+  1x1 kernels: one matrix product of what the strides keep, 2 to 13 times as fast;
   large operands: the sum over the examples in up to eight parts, each turned around in
-    the cache, 1.3 to 3.4 times as fast.
+    the cache, 1.2 to 3 times as fast.
 
 Measured with JAX 0.12 on two cores of 32 MB of shared cache; the table is in
 `experiments/results/benchmarks.md`.
