@@ -78,4 +78,16 @@ JOBS = {
     "lrp": Job("explaining", "captum", "LRP, epsilon rule, B 64"),
     "deep_lift": Job("explaining", "captum", "DeepLIFT, average pooling, B 64"),
     "rise": Job("explaining", "torch", "RISE, 500 masks, B 4"),
+    "bottom_k": Job(
+        "selecting", "torch", "mask of the lower half, 512 x 784, topk", tolerance=0.0
+    ),
+    "bottom_k_kthvalue": Job(
+        "selecting", "torch", "the same, beside kthvalue", tolerance=0.0
+    ),
+    "bottom_k_large": Job(
+        "selecting", "torch", "the same, 48 x 50,176, topk", tolerance=0.0
+    ),
+    "bottom_k_large_kthvalue": Job(
+        "selecting", "torch", "the same, beside kthvalue", tolerance=0.0
+    ),
 }
