@@ -3,6 +3,7 @@
 import functools
 import unittest.mock
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from captum import attr
@@ -102,7 +103,7 @@ def _captum(
     arrays: jobs.Arrays,
     *,
     pool: Callable[[int], torch.nn.Module] = torch.nn.MaxPool2d,
-    **options: object,
+    **options: Any,
 ) -> jobs.Prepared:
     explainer = explainer_of(frozen(ModularCNN(arrays, pool(2))))
     return _prepared(
@@ -136,7 +137,7 @@ def _rise_prepared(arrays: jobs.Arrays) -> jobs.Prepared:
     )
 
 
-_PATH = {"baselines": 0, "n_steps": 50, "method": "riemann_middle"}
+_PATH: dict[str, Any] = {"baselines": 0, "n_steps": 50, "method": "riemann_middle"}
 JOBS = {
     "gradient": functools.partial(_plain, gradient),
     "one_image": functools.partial(_plain, gradient),
