@@ -90,4 +90,14 @@ JOBS = {
     "bottom_k_large_kthvalue": Job(
         "selecting", "torch", "the same, beside kthvalue", tolerance=0.0
     ),
+    "deletion": Job("measuring", "torch", "deletion curve, 28 steps, B 64"),
+    "evaluate": Job(
+        "measuring", "quantus", "evaluation of a gradient, removal and insertion, N 64"
+    ),
+    "max_sensitivity": Job(
+        "measuring", "quantus", "maximal sensitivity of a gradient, 10 samples, N 64"
+    ),
+    "faithfulness_correlation": Job(
+        "measuring", "quantus", "correlation with the effects of 32 subsets, N 64"
+    ),
 }
