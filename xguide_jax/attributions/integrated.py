@@ -88,8 +88,6 @@ def integrated_gradients(
     )
     positions = (np.arange(num_points) + 0.5) / num_points
 
-    # Compiled within, it is traced once for all the chunks of an unrolled loop.
-    @jax.jit
     def gradient_at(values: Array, position: Array) -> Array:
         point = baselines + position * (values - baselines)
         return ops.at_least_float32(gradient(point.astype(inputs.dtype)))
