@@ -116,6 +116,32 @@ def test_an_explainer_an_array_and_a_network_of_numpy_agree(
     same(evaluate({"map": array}, predict=numpy_only), found)
 
 
+def test_bound_weights_are_arguments_of_programs_compiled_once(found, evaluate, kernel):
+    """Also of those of the next evaluation, with other weights."""
+    traced = []
+
+    @jax.jit
+    def network(weights, inputs):
+        traced.append("network")
+        return inputs.reshape(len(inputs), -1) @ weights
+
+    def explainer(predict_fn, inputs, targets):
+        assert isinstance(inputs, jax.Array)
+        traced.append("explainer")
+        return EXPLAINER(predict_fn, inputs, targets)
+
+    def measured(weights):
+        bound = functools.partial(network, jnp.asarray(weights))
+        return evaluate({"map": explainer}, predict=bound)
+
+    same(measured(kernel), found)
+    before = list(traced)
+    assert before.count("explainer") == 1
+    other = measured(-kernel).to_dict()
+    assert traced == before
+    assert other != found.to_dict()
+
+
 def test_an_array_that_speaks_dlpack_alone_is_read(found, evaluate, array):
     class Foreign:
         def __dlpack__(self, **keywords):

@@ -46,8 +46,9 @@ def evaluate(
     stream of batches one is held.
 
     Args:
-      predict_fn: inputs [B, ...] -> logits [B, C]. What `jax.jit` made is given JAX
-        arrays, anything else NumPy arrays, so that it may as well be PyTorch or ONNX:
+      predict_fn: inputs [B, ...] -> logits [B, C]. What `jax.jit` made, or a
+        `functools.partial` of that with the weights, is given JAX arrays. Anything else
+        gets NumPy arrays, so that it may as well be PyTorch or ONNX:
         `lambda x: model(torch.from_numpy(x)).numpy(force=True)`.
       maps: {name: maps}: arrays of NumPy, JAX, or anything that speaks DLPack, shaped
         like the inputs or, with one value a position, without their last axis; or an
@@ -104,7 +105,7 @@ def evaluate(
     settings = measuring.Settings(
         predict=_predict(predict_fn),
         explainers={
-            name: jax.jit(functools.partial(explainer, predict_fn))
+            name: functools.partial(jax.jit(explainer), _as_argument(predict_fn))
             for name, explainer in explainers.items()
         },
         fills=dict(fills),
@@ -165,9 +166,27 @@ def _checked_piece(batch: Batch) -> dict[str, np.ndarray]:
 
 def _predict(predict_fn: Callable[[Any], Any]) -> PredictFn:
     """JAX arrays in and out, whatever the function wants."""
-    if isinstance(predict_fn, jax.stages.Wrapped):
+    inner: Any = predict_fn
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if isinstance(inner, jax.stages.Wrapped):
         return predict_fn
     return lambda inputs: jnp.asarray(predict_fn(np.asarray(inputs)))
+
+
+def _as_argument(predict_fn: Callable[[Any], Any]) -> jax.tree_util.Partial:
+    """The function as what a compiled explainer is given.
+
+    Bound weights are then arguments of its program. As constants they would be folded
+    into it, and it compiled anew for the next weights.
+    """
+    if isinstance(predict_fn, functools.partial):
+        bound = (predict_fn.args, predict_fn.keywords)
+        if all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(bound)):
+            return jax.tree_util.Partial(
+                predict_fn.func, *predict_fn.args, **predict_fn.keywords
+            )
+    return jax.tree_util.Partial(predict_fn)
 
 
 def _on_host(name: str, maps: Any) -> np.ndarray:
