@@ -11,6 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 NAMES = (
+    "batch_sizes",
     "decoding",
     "deletion_curve",
     "double_backward",

@@ -12,10 +12,11 @@ from experiments import benchmarks
 def main() -> None:
     """Prints each benchmark's command under its first line."""
     benchmarks.answer_help(__doc__)
-    for name in benchmarks.NAMES:
+    for name in (*benchmarks.NAMES, "race"):
         # Read and not imported: jax alone takes a second.
-        source = pathlib.Path(__file__).with_name(f"{name}.py").read_text("utf-8")
-        doc = ast.get_docstring(ast.parse(source)) or ""
+        place = pathlib.Path(__file__).with_name(name)
+        file = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
+        doc = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
         print(f"{doc.splitlines()[0]}\n    python -m experiments.benchmarks.{name}")
 
 

@@ -12,6 +12,7 @@ Measured with JAX 0.12 on two cores of 32 MB of shared cache; the table is in
 `experiments/results/benchmarks.md`.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -66,8 +67,8 @@ def form_of(
             for ends in itertools.pairwise(edges)
         ]
         # A sum of rounded parts would be a coarser one.
-        total = sum(map(precision.at_least_float32, parts))
-        return total.astype(lhs.dtype)
+        wide = map(precision.at_least_float32, parts)
+        return functools.reduce(lax.add, wide).astype(lhs.dtype)
 
     return in_parts
 

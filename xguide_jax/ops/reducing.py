@@ -204,8 +204,8 @@ def barriered_sum(
     Args:
       part: (values, numbers) -> the sum of the parts of these numbers. It must read
         `values` as it is given them: by that it waits for the chunk before. `numbers`
-        is an array of NumPy outside of any transformation, and traced within one, once
-        for all chunks of one size.
+        is an array of NumPy for 'unrolled'. For 'compiled' it is traced, and for 'auto'
+        it may be: within a transformation, once for all chunks of one size.
       values: what all parts read, [...].
       count: how many parts, at least 1; static.
       chunk_size: how many at once, at least 1; static.
@@ -223,9 +223,9 @@ def barriered_sum(
     # either of them needs.
     if loop == "auto":
         loop = "unrolled" if jax.default_backend() == "cpu" else "compiled"
-    if isinstance(values, jax.core.Tracer):
-        # Else every chunk would be traced anew, for longer than it is compiled.
-        part = jax.jit(part)
+        if isinstance(values, jax.core.Tracer):
+            # Else each chunk would be traced anew, for longer than it is compiled.
+            part = jax.jit(part)
     total: Array | float = 0.0
     done = 0
     if loop == "compiled" and count >= 2 * chunk_size:

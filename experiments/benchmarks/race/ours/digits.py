@@ -49,7 +49,8 @@ def _step(
     )  # fmt: skip
 
 
-def _saliency_guided(*, frozen_teacher: bool = False) -> Terms:
+def saliency_guided(*, frozen_teacher: bool = False) -> Terms:
+    """Half of the pixels give way to a constant, which both sides have alike."""
     return {
         "sgt": guidance.saliency_guided(
             mask_fraction=0.5,
@@ -93,10 +94,10 @@ SGD = optax.sgd(1e-2)
 JOBS = {
     "step_sgd": _job(dict, SGD),
     "step_adam": _job(dict, optax.adam(1e-3)),
-    "saliency_guided": _job(_saliency_guided, SGD),
-    "saliency_guided_rows": _job(_saliency_guided, SGD),
+    "saliency_guided": _job(saliency_guided, SGD),
+    "saliency_guided_rows": _job(saliency_guided, SGD),
     "saliency_guided_frozen": _job(
-        functools.partial(_saliency_guided, frozen_teacher=True), SGD
+        functools.partial(saliency_guided, frozen_teacher=True), SGD
     ),
     "right_reasons": _job(_right_reasons, SGD),
     "energy": _job(_energy, SGD),

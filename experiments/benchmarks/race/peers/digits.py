@@ -145,8 +145,15 @@ def _energy(network: DigitsCNN, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return task + (1 - share).mean()
 
 
-def _step(loss: Loss, optimizer: Callable, arrays: jobs.Arrays) -> jobs.Prepared:
+def _step(
+    loss: Loss,
+    optimizer: Callable,
+    arrays: jobs.Arrays,
+    *,
+    layout: str = "channels_last",
+) -> jobs.Prepared:
     network, batch = DigitsCNN(arrays), tensors(arrays)
+    layouts.laid_out(network, batch, layout=layout)
     return steps.prepared(
         network,
         functools.partial(loss, network, batch),
@@ -168,6 +175,7 @@ JOBS = {
     "saliency_guided_frozen": functools.partial(
         _step, functools.partial(_guided, frozen_teacher=True), SGD
     ),
-    "right_reasons": functools.partial(_step, _right_reasons, SGD),
+    # The double backward pass is a seventh slower with the channels last.
+    "right_reasons": functools.partial(_step, _right_reasons, SGD, layout="contiguous"),
     "energy": functools.partial(_step, _energy, SGD),
 }

@@ -26,6 +26,21 @@ def images(inputs: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(inputs.transpose(0, 3, 1, 2).copy())
 
 
+def laid_out(
+    network: torch.nn.Module, batch: dict[str, torch.Tensor], *, layout: str
+) -> None:
+    """Puts weights and images into the memory layout in which a job is faster.
+
+    Args:
+      network: of convolutions.
+      batch: with 'inputs' [B, C, h, w].
+      layout: 'channels_last', or 'contiguous', PyTorch's own.
+    """
+    if layout == "channels_last":
+        network.to(memory_format=torch.channels_last)
+        batch["inputs"] = batch["inputs"].to(memory_format=torch.channels_last)
+
+
 def shares(pixels: int, cells: int) -> torch.Tensor:
     """What of each cell's length lies in each pixel: [cells, pixels], rows sum to 1.
 

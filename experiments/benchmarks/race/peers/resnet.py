@@ -106,7 +106,10 @@ def _right_reasons(network: ResNet18, batch: Batch) -> torch.Tensor:
 
 
 def _step(
-    loss: Callable[[ResNet18, Batch], torch.Tensor], arrays: jobs.Arrays
+    loss: Callable[[ResNet18, Batch], torch.Tensor],
+    arrays: jobs.Arrays,
+    *,
+    layout: str = "channels_last",
 ) -> jobs.Prepared:
     network = ResNet18(arrays).train()
     batch = {
@@ -114,6 +117,7 @@ def _step(
         "labels": torch.from_numpy(arrays["labels"]).long(),
         "region": torch.from_numpy(arrays["region"])[:, None],
     }
+    layouts.laid_out(network, batch, layout=layout)
     return steps.prepared(
         network,
         functools.partial(loss, network, batch),
@@ -125,5 +129,8 @@ def _step(
 JOBS = {
     "resnet": functools.partial(_step, _unguided),
     "resnet_saliency_guided": functools.partial(_step, _guided),
-    "resnet_right_reasons": functools.partial(_step, _right_reasons),
+    # As of the digits.
+    "resnet_right_reasons": functools.partial(
+        _step, _right_reasons, layout="contiguous"
+    ),
 }
