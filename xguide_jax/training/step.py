@@ -120,14 +120,15 @@ def make_train_step(
         # All that is looked at is equal on all devices, or a sum over them.
         bad["model_state"] = _faulty(state.model_state, candidate.model_state)
         bad["guidance_state"] = faults > 0
-        candidate = _kept_if(bad, state, candidate)
         # Without it the compiler rounds the update otherwise where it is looked at.
         params, opt_state = jax.lax.optimization_barrier(
             (candidate.params, candidate.opt_state)
         )
         candidate = candidate._replace(params=params, opt_state=opt_state)
-        bad["update"] = _faulty(state.params, params)
-        bad["opt_state"] = _faulty(state.opt_state, opt_state)
+        # What follows from a fault that is named already is none of its own.
+        is_new = ~_any(bad)
+        bad["update"] = is_new & _faulty(state.params, params)
+        bad["opt_state"] = is_new & _faulty(state.opt_state, opt_state)
         kept = _kept_if(bad, state, candidate)
         skip = _any(bad)
         state = kept._replace(

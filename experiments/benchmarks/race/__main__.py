@@ -62,24 +62,37 @@ def _row(name: str, timed: driving.Timed) -> str:
 
 
 def main() -> None:
-    """Races the jobs and prints the table."""
+    """Races the jobs and prints the table.
+
+    Raises:
+      SystemExit: once all are done, naming the jobs without a time.
+    """
     flags = _flags()
     print(_versions())
     print(
         "| job | ours, ms | peer, ms | peer / ours | of CPU time | first call, s "
         "| memory, MB | noisy |\n| --- | ---: | ---: | --- | ---: | --- | --- | ---: |"
     )
-    results = {}
+    results, failed = {}, []
     with tempfile.TemporaryDirectory() as folder:
         for name in flags.jobs or jobs.JOBS:
             if importlib.util.find_spec(jobs.JOBS[name].peer) is None:
                 print(f"| {name} | skipped: {jobs.JOBS[name].peer} is not installed |")
                 continue
-            timed = driving.race(name, pathlib.Path(folder), num_rounds=flags.rounds)
+            try:
+                timed = driving.race(
+                    name, pathlib.Path(folder), num_rounds=flags.rounds
+                )
+            except (AssertionError, RuntimeError) as error:
+                failed.append(name)
+                print(f"| {name} | no time: {error} |", flush=True)
+                continue
             results[name] = dataclasses.asdict(timed)
             print(_row(name, timed), flush=True)
             if flags.out:
                 flags.out.write_text(json.dumps(results, indent=1), "utf-8")
+    if failed:
+        raise SystemExit(f"{', '.join(failed)}: the sides do not agree, or one failed.")
 
 
 if __name__ == "__main__":
