@@ -327,8 +327,8 @@ API = {
     "guidance.every_k_steps": ("term k", "", ""),
     "training.guidance_loss": (
         "apply_fn terms params model_state guidance_state batch",
-        "key step output axis_name task_loss dropout_key",
-        "output axis_name task_loss dropout_key",
+        "key step output axis_name task_loss dropout_key input_pullback",
+        "output axis_name task_loss dropout_key input_pullback",
     ),
     "training.make_objective": (
         "apply_fn terms", "task_loss axis_name", "task_loss axis_name",
@@ -774,6 +774,7 @@ DEFAULTS = {
     },
     "training.guidance_loss": {
         "output": None, "axis_name": None, "dropout_key": None,
+        "input_pullback": None,
     },
     "training.make_objective": {"axis_name": None},
     "training.make_train_step": {"axis_name": None, "accumulate": 1},
