@@ -49,7 +49,8 @@ def conv_general_dilated(
 
     out[b, i, j, o] = Σ_{u, v, c} lhs[b, s i + u − p, s j + v − p, c] rhs[u, v, c, o]
     with stride s and padding p, in any layout. Value and first gradients are lax's
-    own; gradients of gradients, to any order, reuse the same three kernels. Works
+    own, on a CPU up to rounding, where `cpu_weight_gradients` picks the form of one;
+    gradients of gradients, to any order, reuse the same three kernels. Works
     under `jit`, `vmap` and `pmap`.
 
     A custom VJP forbids forward mode: `jax.jvp`, `jax.hessian` and `jax.linearize`
