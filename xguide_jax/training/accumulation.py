@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
+from xguide_jax.training import clean_pass, summing
 from xguide_jax.training import context as contexts
 from xguide_jax.training import objective as objectives
-from xguide_jax.training import summing
 from xguide_jax.types import (
     ApplyFn,
     Array,
@@ -81,7 +81,7 @@ def make_accumulated(
             params: dict[str, PyTree], carried: _Carried, number: int, part: Batch
         ) -> tuple[dict[str, summing.TermSums], _Carried]:
             draw = jax.random.fold_in(dropout_key, number)
-            output, model_state, pullback = contexts.clean_pass(
+            output, model_state, pullback = clean_pass.run(
                 apply_fn, params["model"], carried.model_state, part["inputs"],
                 key=draw, with_pullback=bool(terms),
             )  # fmt: skip

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
+from xguide_jax.training import clean_pass, heads, summing
 from xguide_jax.training import context as contexts
-from xguide_jax.training import heads, summing
 from xguide_jax.types import (
     ApplyFn,
     Array,
@@ -105,7 +105,7 @@ def make_objective(
     ) -> tuple[Array, Aux]:
         key = jax.random.fold_in(state.key, state.step)
         dropout_key = contexts.dropout_key(key, axis_name)
-        output, model_state, pullback = contexts.clean_pass(
+        output, model_state, pullback = clean_pass.run(
             apply_fn, params["model"], state.model_state, batch["inputs"],
             key=dropout_key, with_pullback=bool(terms),
         )  # fmt: skip
