@@ -26,6 +26,8 @@ CLASSES = {classes!r}
 SIZE, MEAN, STD = {size}, {mean!r}, {std!r}
 NETWORK = {code}
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 photograph, weights, *rest = sys.argv[1:]
 picture = rest[0] if rest else "explained.png"
 

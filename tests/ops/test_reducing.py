@@ -11,6 +11,7 @@ import pytest
 from jax import test_util
 
 from xguide_jax import ops
+from xguide_jax.ops import reducing
 
 NUM_DEVICES = 4
 BATCH = hnp.arrays(np.float32, 8, elements=st.floats(-100, 100, width=32))
@@ -226,31 +227,34 @@ def test_a_barriered_sum_is_that_of_its_parts(chunk_size):
         return jnp.sum(values * jnp.asarray(numbers + 1, values.dtype)[:, None], axis=0)
 
     values = jnp.array([1.0, 2.0])
-    total_of = functools.partial(
-        ops.barriered_sum, part, count=5, chunk_size=chunk_size, loop="unrolled"
-    )
-    np.testing.assert_array_equal(total_of(values), 15 * values)
+    total = ops.barriered_sum(part, values, count=5, chunk_size=chunk_size)
+    np.testing.assert_array_equal(total, 15 * values)
     assert [n for chunk in chunks for n in chunk] == list(range(5))
     assert max(map(len, chunks)) == min(chunk_size, 5)
-    sum_of = lambda v: jnp.sum(total_of(v))
+    sum_of = lambda v: jnp.sum(
+        ops.barriered_sum(part, v, count=5, chunk_size=chunk_size)
+    )
     np.testing.assert_array_equal(jax.grad(sum_of)(values), [15.0, 15.0])
     barriers = str(jax.make_jaxpr(sum_of)(values)).count("optimization_barrier")
     assert barriers == -(-5 // chunk_size)
 
 
 @pytest.mark.parametrize(("chunk_size", "sizes"), [(1, [1]), (2, [2, 1]), (9, [5])])
-def test_within_a_transformation_a_chunk_is_traced_once(chunk_size, sizes):
+def test_a_chunk_is_traced_once_within_a_transformation(chunk_size, sizes):
     traced = []
 
     def part(values, numbers):
         traced.append(len(numbers))
         return _weighted(values, numbers)
 
-    total_of = functools.partial(
-        ops.barriered_sum, part, count=5, chunk_size=chunk_size
-    )
+    def total_of(values):
+        return ops.barriered_sum(
+            reducing.traced_once(part, values), values, count=5, chunk_size=chunk_size
+        )
+
     values = jnp.array([1.0, 2.0])
     expected = total_of(values)
+    assert len(traced) == -(-5 // chunk_size)
     traced.clear()
     np.testing.assert_allclose(jax.jit(total_of)(values), expected, rtol=1e-6)
     assert traced == sizes

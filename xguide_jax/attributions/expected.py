@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from xguide_jax import ops
 from xguide_jax.attributions import baselines as baselines_module
 from xguide_jax.attributions import gradients
-from xguide_jax.ops import checking
+from xguide_jax.ops import checking, reducing
 from xguide_jax.types import Array, PredictFn, PRNGKey, ScoreFn
 
 # (number of the sample) -> its starts [B, ...], positions [B] and ends [B, ...].
@@ -221,7 +221,8 @@ def expected_target(
     def score_at(rows: Array, numbers: Array) -> Array:
         return score(jnp.broadcast_to(rows[numbers[0]], inputs.shape))
 
-    total = ops.barriered_sum(score_at, background, count=len(background))
+    part = reducing.traced_once(score_at, inputs)
+    total = ops.barriered_sum(part, background, count=len(background))
     return score(inputs) - total / len(background)
 
 
@@ -246,4 +247,5 @@ def _mean_over_paths(
         )
         return difference * ops.at_least_float32(gradient)
 
-    return ops.barriered_sum(sample_at, inputs, count=count) / count
+    part = reducing.traced_once(sample_at, inputs)
+    return ops.barriered_sum(part, inputs, count=count) / count

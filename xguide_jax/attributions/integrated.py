@@ -104,7 +104,11 @@ def integrated_gradients(
         return jnp.sum(at_each(values, chunk_positions), axis=0)
 
     total = ops.barriered_sum(
-        chunk_sum, inputs, count=num_points, chunk_size=chunk_size, loop=loop
+        reducing.traced_once(chunk_sum, inputs),
+        inputs,
+        count=num_points,
+        chunk_size=chunk_size,
+        loop=loop,
     )
     mean_gradient = jnp.asarray(total / num_points, baselines.dtype)
     return (ops.at_least_float32(inputs) - baselines) * mean_gradient

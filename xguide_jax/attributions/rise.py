@@ -7,7 +7,7 @@ import numpy as np
 
 from xguide_jax import ops
 from xguide_jax.attributions import perturbing, segments
-from xguide_jax.ops import checking
+from xguide_jax.ops import checking, reducing
 from xguide_jax.types import Array, PredictFn, PRNGKey, ScoreFn
 
 
@@ -109,7 +109,10 @@ def rise(
         return jnp.sum(jax.vmap(masked)(places), axis=0)
 
     weighted, shown = ops.barriered_sum(
-        chunk, inputs, count=num_masks, chunk_size=chunk_size
+        reducing.traced_once(chunk, inputs),
+        inputs,
+        count=num_masks,
+        chunk_size=chunk_size,
     )
     maps = ops.safe_divide(weighted, shown)
     return jnp.broadcast_to(maps.reshape(maps.shape + trailing), inputs.shape)

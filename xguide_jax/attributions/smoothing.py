@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from xguide_jax import ops
-from xguide_jax.ops import checking
+from xguide_jax.ops import checking, reducing
 from xguide_jax.types import Array, Explainer, PredictFn, PRNGKey
 
 
@@ -184,7 +184,9 @@ def _sum_over_samples(
         attributions = explainer(predict_fn, noisy.astype(inputs.dtype), targets)
         return transform(ops.at_least_float32(attributions))
 
-    return ops.barriered_sum(sample_at, inputs, count=num_samples)
+    return ops.barriered_sum(
+        reducing.traced_once(sample_at, inputs), inputs, count=num_samples
+    )
 
 
 def _noise(keys: PRNGKey, sample: Array, inputs: Array) -> Array:

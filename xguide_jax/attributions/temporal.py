@@ -70,7 +70,8 @@ def temporal_rescaling(
             own = jnp.arange(count) == numbers[0]
             return change[:, None] * own.astype(change.dtype)
 
-        return ops.barriered_sum(without, inputs, count=count, loop=loop)
+        part = reducing.traced_once(without, inputs)
+        return ops.barriered_sum(part, inputs, count=count, loop=loop)
 
     by_step = changes(num_features)[..., None]
     return by_step * changes(1).reshape(inputs.shape)

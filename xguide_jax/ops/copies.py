@@ -48,4 +48,6 @@ def measure_copies(
         rows = jnp.zeros((count, *found.shape[1:]), found.dtype)
         return rows.at[places].set(found)
 
-    return reducing.barriered_sum(chunk, inputs, count=count, chunk_size=chunk_size)
+    return reducing.barriered_sum(
+        reducing.traced_once(chunk, inputs), inputs, count=count, chunk_size=chunk_size
+    )

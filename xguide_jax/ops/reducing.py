@@ -204,8 +204,8 @@ def barriered_sum(
     Args:
       part: (values, numbers) -> the sum of the parts of these numbers. It must read
         `values` as it is given them: by that it waits for the chunk before. `numbers`
-        is an array of NumPy for 'unrolled'. For 'compiled' it is traced, and for 'auto'
-        it may be: within a transformation, once for all chunks of one size.
+        is an array of NumPy where the loop is unrolled, and traced where it is
+        compiled.
       values: what all parts read, [...].
       count: how many parts, at least 1; static.
       chunk_size: how many at once, at least 1; static.
@@ -223,9 +223,6 @@ def barriered_sum(
     # either of them needs.
     if loop == "auto":
         loop = "unrolled" if jax.default_backend() == "cpu" else "compiled"
-        if isinstance(values, jax.core.Tracer):
-            # Else each chunk would be traced anew, for longer than it is compiled.
-            part = jax.jit(part)
     total: Array | float = 0.0
     done = 0
     if loop == "compiled" and count >= 2 * chunk_size:
@@ -236,6 +233,24 @@ def barriered_sum(
         # The next chunk reads `values`, so it cannot start before this one has ended.
         total, values = jax.lax.optimization_barrier((total, values))
     return jnp.asarray(total)
+
+
+def traced_once(part: Callable[[Array, Any], Array], values: Array) -> Any:
+    """A part for `barriered_sum` that an unrolled loop traces once a size of chunk.
+
+    Else it would trace every chunk anew, for longer than they are all compiled. Outside
+    of any transformation the part stays as it is: there it would be compiled anew in
+    every call.
+
+    Args:
+      part: (values, numbers) -> the sum of the parts of these numbers, which may be
+        traced.
+      values: what is given to `barriered_sum`.
+
+    Returns:
+      The part, or what `jax.jit` makes of it.
+    """
+    return jax.jit(part) if isinstance(values, jax.core.Tracer) else part
 
 
 def _scanned_sum(
