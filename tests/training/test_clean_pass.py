@@ -129,6 +129,28 @@ def test_eval_mode_is_a_pass_of_its_own():
     jax.tree.map(np.testing.assert_array_equal, new.params, plain.params)
 
 
+def test_a_network_without_a_gradient_in_its_inputs_is_trained_all_the_same():
+    """Its first layer is a callback; a term on features needs no pullback."""
+    batch = testing.example_batch(jax.random.key(1))
+    apply_fn, params, model_state = testing.smooth_network(jax.random.key(0))
+
+    def called_back(params, model_state, inputs, **rest):
+        struct = jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)
+        doubled = jax.pure_callback(lambda x: 2 * np.asarray(x), struct, inputs)
+        return apply_fn(params, model_state, doubled, **rest)
+
+    explain = guidance.explain(EXPLAINERS["gradient"], layer="features")
+    terms = {"t": guidance.right_for_right_reasons(explain=explain)}
+    plain = {**batch, "inputs": 2 * batch["inputs"]}
+    metrics = []
+    for network, given in ((called_back, batch), (apply_fn, plain)):
+        state = training.init_train_state(
+            jax.random.key(2), params, model_state, terms, OPTIMIZER, given
+        )
+        metrics.append(stepped((network, terms, state, given))[1])
+    np.testing.assert_allclose(metrics[0]["t"], metrics[1]["t"], rtol=1e-5)
+
+
 def test_right_reasons_cost_no_more_than_twice_an_unguided_step():
     """Eleven convolutions against five; a pass of its own had three more."""
     key = jax.random.key(0)

@@ -54,7 +54,12 @@ def run(
     is_array = hasattr(inputs, "dtype") and jnp.issubdtype(inputs.dtype, jnp.floating)
     if not (with_pullback and is_array):
         return CleanPass(*forward(inputs)[1], None)
-    _, pull, (output, after) = jax.vjp(forward, inputs, has_aux=True)
+    try:
+        _, pull, (output, after) = jax.vjp(forward, inputs, has_aux=True)
+    except (ValueError, TypeError, NotImplementedError):
+        # Such as a callback on the inputs, without a derivative: what is explained
+        # there says so. A fault of the network itself is raised again.
+        return CleanPass(*forward(inputs)[1], None)
     return CleanPass(output, after, jax.tree_util.Partial(_pull_back, pull))
 
 
