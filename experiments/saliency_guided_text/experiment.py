@@ -78,7 +78,7 @@ def trials(config: Config) -> loop.MakeTrial[measuring.Measured]:
 EXPERIMENT = loop.Experiment(
     name="saliency_guided_text",
     question="Does training on masked saliency make token maps name what decides?",
-    cost="5 arms, one seed: about 8 min on 2 cores",
+    cost="6 arms, one seed: about 10 min on 2 cores",
     config=Config,
     check=check,
     grammar=arms.Grammar(unguided=terms.ARMS),

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.race import jobs
-from experiments.benchmarks.race.ours import arrays, steps
+from experiments.benchmarks.race.ours import arrays, reasons, steps
 from xguide_jax import attributions, guidance, losses, models, ops
 from xguide_jax.types import Terms
 
@@ -62,17 +62,6 @@ def saliency_guided(*, frozen_teacher: bool = False) -> Terms:
     }
 
 
-def _right_reasons() -> Terms:
-    explain = guidance.explain(
-        functools.partial(
-            attributions.input_gradient, score_fn=attributions.sum_log_probabilities
-        ),
-        explain_in="train",
-    )
-    term = guidance.right_for_right_reasons(explain=explain)
-    return {"rrr": guidance.scale(term, 1e-2)}
-
-
 def _energy() -> Terms:
     cam = guidance.explain(
         functools.partial(
@@ -99,6 +88,6 @@ JOBS = {
     "saliency_guided_frozen": _job(
         functools.partial(saliency_guided, frozen_teacher=True), SGD
     ),
-    "right_reasons": _job(_right_reasons, SGD),
+    "right_reasons": _job(reasons.right_reasons, SGD),
     "energy": _job(_energy, SGD),
 }

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.race import jobs
-from experiments.benchmarks.race.ours import arrays, steps
+from experiments.benchmarks.race.ours import arrays, reasons, steps
 from xguide_jax import attributions, guidance, models, ops
 from xguide_jax.types import Terms
 
@@ -62,22 +62,11 @@ def _saliency_guided() -> Terms:
     }
 
 
-def _right_reasons() -> Terms:
-    explain = guidance.explain(
-        functools.partial(
-            attributions.input_gradient, score_fn=attributions.sum_log_probabilities
-        ),
-        explain_in="train",
-    )
-    term = guidance.right_for_right_reasons(explain=explain)
-    return {"rrr": guidance.scale(term, 1e-2)}
-
-
 JOBS = {
     name: jobs.Ours(resnet_arrays, functools.partial(_step, terms))
     for name, terms in {
         "resnet": dict,
         "resnet_saliency_guided": _saliency_guided,
-        "resnet_right_reasons": _right_reasons,
+        "resnet_right_reasons": reasons.right_reasons,
     }.items()
 }
