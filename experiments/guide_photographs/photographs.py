@@ -16,6 +16,7 @@ from xguide_jax import data
 VOID = "void"  # pixels of a mask that say nothing
 
 _FEWEST = 6  # of a class: two in each part
+_SHOWN = 5  # names of photographs that no annotation is of
 _Known = tuple[data.Annotated, table.Told]
 
 
@@ -86,6 +87,8 @@ def read_photographs(
     except (OSError, ValueError) as error:
         raise flags.refusal(error) from error
     kept, problems = _of_a_class(found, rows)
+    if found.unnamed:
+        problems.append(_unnamed(found.unnamed, images.name))
     if listed is not None:
         problems += _unknown(found, rows, listed.name)
     _check_counts([t.label for _, t in kept], found.class_names, problems)
@@ -128,6 +131,13 @@ def _of_a_class(
         if not isinstance(t, data.Problem) and one.path is not None
     ]
     return kept, problems
+
+
+def _unnamed(names: tuple[str, ...], folder: str) -> data.Problem:
+    """Photographs without an annotation, in one line: there may be thousands."""
+    some = ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
+    place = f"{len(names)} photographs"
+    return data.Problem(folder, place, f"no annotation names them: {some}")
 
 
 def _unknown(

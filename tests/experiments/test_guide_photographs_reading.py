@@ -119,6 +119,16 @@ def test_what_cannot_be_used_is_named_and_the_rest_is(folder):
     assert len(pixels) == len(found.labels) == len(found.regions) == 17
 
 
+def test_photographs_that_no_annotation_names_are_counted_in_one_line(folder):
+    assert folder.read().problems[-1].file == "boxes.json"  # of the yak
+    for number in range(7):
+        (folder.path / "images" / f"a{number}.png").write_bytes(b"no image")
+    (problem,) = [p for p in folder.read().problems if p.file == "images"]
+    assert problem.place == "7 photographs"
+    names = "a0.png, a1.png, a2.png, a3.png, a4.png ..."
+    assert problem.what == f"no annotation names them: {names}"
+
+
 def test_a_photograph_of_the_table_that_was_left_out_is_told_from_an_unknown(folder):
     for name in ("broken.png", "large.png", "again.png"):
         folder.add(name, (0, 0, 0, 4, 4))

@@ -59,7 +59,7 @@ def test_an_image_has_the_one_class_of_its_objects(read):
     (image,) = read(_content(_BOX, {**_BOX, "id": 2})).images
     assert image.label == 0
     empty = {"images": [], "annotations": [], "categories": []}
-    assert read(empty) == data.AnnotatedImages((), ())
+    assert read(empty) == data.AnnotatedImages((), (), unnamed=("a.png",))
 
 
 def test_a_crowd_is_void(read):

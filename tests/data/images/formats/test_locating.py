@@ -85,8 +85,9 @@ def test_an_image_that_may_not_be_opened_is_named(read, photograph, monkeypatch)
 def test_images_that_are_left_out_are_named_with_the_reason(
     tmp_path, images, photograph
 ):
-    for name in ("broken.png", "twice.png", "whole.png", "yak.png"):
+    for name in ("broken.png", "twice.png", "whole.png", "yak.png", "z.png", "b.png"):
         photograph(name)
+    (images / "b.png").write_bytes(b"no image, and nobody opens it")
     (images / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     boxes = ("gone", "broken", "whole", "yak", "twice")
     lines = [f"{name}.png,dog,0,0,2,1" for name in boxes]
@@ -101,6 +102,7 @@ def test_images_that_are_left_out_are_named_with_the_reason(
         "yak.png": "its class 'yak' is none of the 1 known",
     }
     assert {why for _, why in found.left_out} <= {p.what for p in found.problems}
+    assert found.unnamed == ("b.png", "z.png")
 
 
 def _coco(width, height, **more):

@@ -97,7 +97,8 @@ def gather(
     if len(set(names)) < len(names):
         raise ValueError(f"`class_names` (={names}) must name each class once.")
     images, num_clipped = [], 0
-    for entry, path in _found_once(entries, folder, wrong, lost):
+    once, unnamed = _found_once(entries, folder, wrong, lost)
+    for entry, path in once:
         name = _name_below(folder, path)
         try:
             sizes = locating.sizes_of(path)
@@ -123,7 +124,7 @@ def gather(
         images.append(image)
         lost.pop(name, None)  # one of several annotations of it could be used
     return record.AnnotatedImages(
-        tuple(images), names, tuple(wrong), num_clipped, tuple(lost.items())
+        tuple(images), names, tuple(wrong), num_clipped, tuple(lost.items()), unnamed
     )
 
 
@@ -147,8 +148,8 @@ def _found_once(
     folder: locating.Folder,
     wrong: list[record.Problem],
     lost: dict[str, str],
-) -> list[tuple[Entry, pathlib.Path]]:
-    """The entries whose image is there, each image once."""
+) -> tuple[list[tuple[Entry, pathlib.Path]], tuple[str, ...]]:
+    """The entries whose image is there, each image once; images without an entry."""
     by_path: dict[pathlib.Path, list[Entry]] = {}
     for entry in entries:
         try:
@@ -176,7 +177,8 @@ def _found_once(
             lost[_name_below(folder, path)] = text
         else:
             kept.append((first, path))
-    return kept
+    named = {_name_below(folder, path) for path in by_path} | lost.keys()
+    return kept, tuple(sorted(folder.by_name.keys() - named))
 
 
 def _name_below(folder: locating.Folder, path: pathlib.Path) -> str:

@@ -95,6 +95,8 @@ class AnnotatedImages(NamedTuple):
       num_clipped: how many boxes reached beyond their image and were cut at its border.
       left_out: (name, why) of each image that an annotation names or belongs to, and
         that could not be used. `problems` has it by its annotation.
+      unnamed: images below the folder that no annotation names, sorted. They are not
+        opened: one of them may be no image at all.
     """
 
     images: tuple[Annotated, ...]
@@ -102,6 +104,7 @@ class AnnotatedImages(NamedTuple):
     problems: tuple[Problem, ...] = ()
     num_clipped: int = 0
     left_out: tuple[tuple[str, str], ...] = ()
+    unnamed: tuple[str, ...] = ()
 
 
 def classes_of(annotated: Annotated) -> tuple[int, ...]:
