@@ -3,6 +3,7 @@
 import functools
 import importlib.metadata
 import json
+import math
 import pathlib
 import shutil
 import sys
@@ -12,10 +13,11 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 from safetensors import numpy as safetensors
 
 from xguide_jax import models
-from xguide_jax.models import minilm
+from xguide_jax.models import minilm, transformer_layer
 
 FOLDER = pathlib.Path(__file__).parents[1] / "golden" / "bert"
 KEY = jax.random.key(0)
@@ -249,6 +251,21 @@ def test_the_activation_is_the_one_that_is_named(tmp_path):
     np.testing.assert_allclose(value("gelu_new"), 0.841192, atol=1e-6)
     np.testing.assert_allclose(value("gelu_pytorch_tanh"), 0.841192, atol=1e-6)
     assert value("relu") == 1
+
+
+def test_the_activation_is_that_of_the_normal_distribution(x64):
+    points = np.linspace(-12, 12, 97)
+    phi = np.array([0.5 * (1 + math.erf(x / math.sqrt(2))) for x in points])
+    gelu = transformer_layer.exact_gelu
+    np.testing.assert_allclose(gelu(jnp.asarray(points)), points * phi, atol=1e-14)
+    halves = gelu(jnp.asarray(points, jnp.bfloat16))
+    assert halves.dtype == jnp.bfloat16
+    rounded = np.asarray(jnp.asarray(points, jnp.bfloat16), np.float64)
+    np.testing.assert_allclose(halves.astype(float), rounded * phi, atol=0.03)
+    slope = np.exp(-(points**2) / 2) / math.sqrt(2 * math.pi)
+    slopes = jax.vmap(jax.grad(gelu))(points)
+    np.testing.assert_allclose(slopes, phi + points * slope, atol=1e-13)
+    check_grads(gelu, (points,), order=2, modes=["rev"])
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path):

@@ -1,6 +1,5 @@
 """The post-norm layer of a transformer, of texts and of series."""
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -11,8 +10,16 @@ from flax import linen as nn
 from xguide_jax import ops
 from xguide_jax.types import Array
 
-# The published activation; Flax's own default is the approximation by tanh.
-exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
+
+def exact_gelu(inputs: Array) -> Array:
+    """The activation of the published weights: x Φ(x), Φ of the normal distribution.
+
+    Flax's default is the approximation by tanh. By erf, as in PyTorch, it takes half
+    the time on CPU of `jax.nn.gelu`, whose erfc keeps the digits of −6e-9 at x = −6;
+    this one is within 2e-7 of the largest value.
+    """
+    return 0.5 * inputs * (1.0 + jax.lax.erf(inputs * math.sqrt(0.5)))
+
 
 # (keys, values) of the places given -> (keys, values) of those attended to.
 Remember = Callable[[Array, Array], tuple[Array, Array]]
