@@ -4,6 +4,7 @@ It runs on one device or, under an `axis_name`, as one replica of many
 (`training.data_parallel` lifts it). Nothing in it waits for the host.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -12,7 +13,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from xguide_jax import ops
-from xguide_jax.training import accumulation, heads
+from xguide_jax.training import accumulation, finite, heads
 from xguide_jax.training import context as contexts
 from xguide_jax.training import objective as objectives
 from xguide_jax.types import (
@@ -100,7 +101,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         aux, gradient = differentiate(state.params, state, batch)
         # A device that alone finds a fault in its states must not be alone to skip.
-        fault = _faulty(state.guidance_state, aux.guidance_state)
+        fault = finite.faulty(state.guidance_state, aux.guidance_state)
         gradient, metrics, faults = _sum_together(
             (gradient, aux.metrics, fault.astype(aux.metrics["loss"].dtype)), axis_name
         )
@@ -116,9 +117,9 @@ def make_train_step(
             opt_state=opt_state,
         )
         bad = {name: ~jnp.isfinite(metrics[name]) for name in ("task", *terms)}
-        bad["gradient"] = ~_all_finite(gradient)
+        bad["gradient"] = ~finite.all_finite(gradient)
         # All that is looked at is equal on all devices, or a sum over them.
-        bad["model_state"] = _faulty(state.model_state, candidate.model_state)
+        bad["model_state"] = finite.faulty(state.model_state, candidate.model_state)
         bad["guidance_state"] = faults > 0
         # Without it the compiler rounds the update otherwise where it is looked at.
         params, opt_state = jax.lax.optimization_barrier(
@@ -127,10 +128,11 @@ def make_train_step(
         candidate = candidate._replace(params=params, opt_state=opt_state)
         # What follows from a fault that is named already is none of its own.
         is_new = ~_any(bad)
-        bad["update"] = is_new & _faulty(state.params, params)
-        bad["opt_state"] = is_new & _faulty(state.opt_state, opt_state)
-        kept = _kept_if(bad, state, candidate)
-        skip = _any(bad)
+        bad["update"] = is_new & finite.faulty(state.params, params)
+        bad["opt_state"] = is_new & finite.faulty(state.opt_state, opt_state)
+        # Without it the flags are combined again for each number that is chosen.
+        skip = jax.lax.optimization_barrier(_any(bad))
+        kept = jax.tree.map(functools.partial(jnp.where, skip), state, candidate)
         state = kept._replace(
             step=state.step + 1, nonfinite=jnp.where(skip, state.nonfinite + 1, 0)
         )
@@ -233,8 +235,8 @@ def _carrying(step: Callable, axis_name: str | None, accumulate: int) -> Callabl
 
 def _sum_together(tree: PyTree, axis_name: str | None) -> PyTree:
     """`psum` of a whole tree by one collective a dtype instead of one a leaf."""
-    if axis_name is None:
-        return tree
+    if axis_name is None or jax.lax.axis_size(axis_name) == 1:
+        return tree  # the compiler would copy all of it, twice
     leaves, treedef = jax.tree.flatten(tree)
     for dtype in sorted({leaf.dtype for leaf in leaves}, key=str):
         places = [i for i, leaf in enumerate(leaves) if leaf.dtype == dtype]
@@ -253,29 +255,5 @@ def _synchronise(model_state: PyTree, axis_name: str | None) -> PyTree:
     return jax.tree.map(lambda x: mean(x) if inexact(x) else x, model_state)
 
 
-def _all_finite(tree: PyTree) -> Array:
-    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
-    return jnp.all(jnp.stack(leaves))
-
-
 def _any(bad: dict[str, Array]) -> Array:
     return jnp.any(jnp.stack(list(bad.values())))
-
-
-def _kept_if(
-    bad: dict[str, Array], state: TrainState, candidate: TrainState
-) -> TrainState:
-    skip = _any(bad)
-    return jax.tree.map(lambda old, new: jnp.where(skip, old, new), state, candidate)
-
-
-def _faulty(old: PyTree, new: PyTree) -> Array:
-    """Whether a number is not finite that is not the infinity it was before."""
-
-    def fault(before: Array, after: Array) -> Array:
-        if not jnp.issubdtype(after.dtype, jnp.inexact):
-            return jnp.zeros((), bool)
-        return jnp.any(~jnp.isfinite(after) & (after != before))
-
-    faults = jax.tree.leaves(jax.tree.map(fault, old, new))
-    return jnp.any(jnp.stack(faults)) if faults else jnp.zeros((), bool)
