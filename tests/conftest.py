@@ -18,6 +18,9 @@ import hypothesis
 import jax
 import pytest
 
+from experiments.running import allocating
+
+allocating.keep_freed_memory()
 chex.set_n_cpu_devices(8)
 _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"
 jax.config.update("jax_compilation_cache_dir", str(_CACHE))

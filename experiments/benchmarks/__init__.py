@@ -8,6 +8,8 @@ import statistics
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from experiments.running import allocating
+
 T = TypeVar("T")
 
 NAMES = (
@@ -26,8 +28,8 @@ NAMES = (
 )
 
 
-def answer_help(doc: str | None) -> None:
-    """Answers `--help` with what a benchmark measures, and refuses any other flag.
+def begin(doc: str | None) -> None:
+    """Answers `--help`, refuses any other flag, and keeps memory as experiments do.
 
     Without it `--help` would run the benchmark, for minutes.
 
@@ -37,6 +39,7 @@ def answer_help(doc: str | None) -> None:
     argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
+    allocating.keep_freed_memory()
 
 
 def compare_rates(

@@ -11,7 +11,7 @@ from experiments import benchmarks
 
 def main() -> None:
     """Prints each benchmark's command under its first line."""
-    benchmarks.answer_help(__doc__)
+    benchmarks.begin(__doc__)
     for name in (*benchmarks.NAMES, "race"):
         # Read and not imported: jax alone takes a second.
         place = pathlib.Path(__file__).with_name(name)

@@ -92,7 +92,7 @@ def cases(size: int) -> dict[str, Case]:
 
 def main() -> None:
     """Prints one line for each size."""
-    benchmarks.answer_help(__doc__)
+    benchmarks.begin(__doc__)
     by_size = {size: cases(size) for size in SIZES}
     names = list(by_size[SIZES[0]])
     times: dict[tuple[int, str], list[float]] = {}

@@ -69,7 +69,7 @@ def compare() -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Prints both times and their ratio."""
-    benchmarks.answer_help(__doc__)
+    benchmarks.begin(__doc__)
     times = compare()
     print(f"{BATCH_SIZE} digits, {NUM_STEPS} steps, {NUM_ROUNDS} rounds, ", end="")
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}")

@@ -114,7 +114,7 @@ def run(config: Config) -> dict[str, list[float]]:
 
 def main() -> None:
     """Prints the table."""
-    benchmarks.answer_help(__doc__)
+    benchmarks.begin(__doc__)
     config = Config()
     times = run(config)
     device = jax.devices()[0].device_kind

@@ -43,7 +43,7 @@ def seconds(
 
 def main() -> None:
     """Prints steps a second of both, round by round, and their ratio."""
-    benchmarks.answer_help(__doc__)
+    benchmarks.begin(__doc__)
     config = experiment.Config()
     dataset = data.digits()
     guided = terms.terms_of(

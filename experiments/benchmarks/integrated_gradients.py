@@ -106,7 +106,7 @@ def run(config: Config) -> dict[int, tuple[float, list[float]]]:
 
 def main() -> None:
     """Prints the table."""
-    benchmarks.answer_help(__doc__)
+    benchmarks.begin(__doc__)
     config = Config()
     results = run(config)
     device = jax.devices()[0].device_kind

@@ -119,7 +119,7 @@ def measure(
 
 def main() -> None:
     """Prints a row for each step and number of devices."""
-    benchmarks.answer_help(__doc__)
+    benchmarks.begin(__doc__)
     jax.config.update("jax_num_cpu_devices", 4)  # of the CPU's; accelerators stay
     if os.environ.get("XGUIDE_DISTRIBUTED"):
         jax.distributed.initialize()

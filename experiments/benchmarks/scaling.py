@@ -174,7 +174,7 @@ def print_efficiency(
 
 def main() -> None:
     """Compiles everything and prints the tables."""
-    benchmarks.answer_help(__doc__)
+    benchmarks.begin(__doc__)
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", COMPILED[-1])
     print(f"JAX {jax.__version__}, {BATCH_PER_DEVICE} examples a device, Adam, float32")

@@ -64,7 +64,7 @@ def compare(scores: Array, *, k: int) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Prints one line for each shape and share of zeros."""
-    benchmarks.answer_help(__doc__)
+    benchmarks.begin(__doc__)
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}, {NUM_ROUNDS} rounds")
     print(
         "shape          zeros  bisection ms (min)   top_k ms (min)   ratio of medians"

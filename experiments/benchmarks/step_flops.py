@@ -70,7 +70,7 @@ def step_flops(module: nn.Module, terms: Mapping[str, GuidanceTerm]) -> float:
 
 def main() -> None:
     """Prints one line for each network, mode and kind of teacher."""
-    benchmarks.answer_help(__doc__)
+    benchmarks.begin(__doc__)
     print(f"JAX {jax.__version__}, {jax.devices()[0].device_kind}, batch {BATCH_SIZE}")
     print("network     explains in  teacher   Gflop  / unguided")
     for name, module in NETWORKS.items():

@@ -118,7 +118,7 @@ def compare(images: data.CachedRows, config: experiment.Config) -> None:
 
 def main() -> None:
     """Writes, decodes and compares."""
-    benchmarks.answer_help(__doc__)
+    benchmarks.begin(__doc__)
     config = experiment.Config()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

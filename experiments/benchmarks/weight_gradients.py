@@ -90,7 +90,7 @@ def milliseconds(pair: Pair) -> tuple[float, float]:
 
 def main() -> None:
     """Prints one line for each shape."""
-    benchmarks.answer_help(__doc__)
+    benchmarks.begin(__doc__)
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}, {NUM_ROUNDS} rounds")
     print("| B, side, C, O, kernel, stride | lax, ms | ops, ms | lax / ops |")
     print("| --- | ---: | ---: | ---: |")

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import jax
 import tyro
 
-from experiments.running import directory, flags, loop
+from experiments.running import allocating, directory, flags, loop
 from xguide_jax import training
 
 
@@ -27,6 +27,7 @@ def main(experiment: loop.Experiment[Any, Any]) -> None:
     Args:
       experiment: what to run.
     """
+    allocating.keep_freed_memory()
     name = experiment.name
     config = tyro.cli(experiment.config, description=experiment.describe())
     if config.run_dir is None:

@@ -42,7 +42,7 @@ def test_help_says_what_a_benchmark_measures_and_runs_nothing():
 def test_a_benchmark_answers_before_it_does_anything(name):
     source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
     body = source[source.index("def main() -> None:") :].splitlines()
-    assert body[2] == "    benchmarks.answer_help(__doc__)"
+    assert body[2] == "    benchmarks.begin(__doc__)"
 
 
 def test_rates_are_compared_in_rounds_that_take_turns(capsys):

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.race import clocks, jobs
+from experiments.running import allocating
 
 
 def _megabytes() -> float:
@@ -50,6 +51,7 @@ def _answer(prepared: jobs.Prepared, asked: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Writes a job's arrays, or makes one side and answers until the input ends."""
     side, name, path = sys.argv[1:]
+    allocating.keep_freed_memory()  # of both sides alike
     # So that the files of a side that is killed go with the folder of the arrays.
     tempfile.tempdir = str(pathlib.Path(path).resolve().parent)
     family = jobs.JOBS[name].family
