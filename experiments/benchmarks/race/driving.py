@@ -20,6 +20,7 @@ _ROUND_SECONDS = 0.3
 # The share of all processors that others may use in a round that counts.
 _QUIET = 0.08
 _TRIES = 4
+_LEAVING_SECONDS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +84,14 @@ class _Side:
         return json.loads(line)
 
     def stop(self) -> None:
-        """Ends the worker."""
-        self.process.kill()
-        self.process.wait()
+        """Ends the worker; killed, it would leave those that it started."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=_LEAVING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 def _command(side: str, name: str, arrays: pathlib.Path) -> list[str]:

@@ -69,7 +69,7 @@ def _with_subsets() -> dict[str, np.ndarray]:
 
     _sensitivity_n(
         keep, jnp.ones_like(given["inputs"]), jnp.asarray(given["labels"]),
-        jnp.asarray(given["maps"]), jax.random.key(_SEED), chunk_size=1,
+        jnp.asarray(given["maps"]), jax.random.key(_SEED),
     )  # fmt: skip
     removed = np.stack(copies[:NUM_SUBSETS]) == 0  # the last is the input itself
     places = np.nonzero(removed.reshape(-1, removed[0, 0].size))[1]
@@ -82,13 +82,10 @@ def _sensitivity_n(
     labels: Array,
     maps: Array,
     key: PRNGKey,
-    *,
-    chunk_size: int = 8,
 ) -> Array:
     return metrics.sensitivity_n(
         predict, inputs, labels, maps, key=key, num_features=SUBSET,
         num_subsets=NUM_SUBSETS, baselines=0.0, score_fn=attributions.target_logit,
-        chunk_size=chunk_size,
     )  # fmt: skip
 
 
