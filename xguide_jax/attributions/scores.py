@@ -262,6 +262,7 @@ def _assert_logits_and_targets(logits: Array, targets: Array) -> None:
     chex.assert_type([logits, targets], [float, int])
 
 
+@jax.jit  # or ten small programs, each time a curve reads a prediction
 def _pick(values: Array, targets: Array) -> Array:
     """The entry `values[i, targets[i]]` of each row, NaN where there is none."""
     num_classes = values.shape[-1]
