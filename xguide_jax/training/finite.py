@@ -20,7 +20,7 @@ def all_finite(tree: PyTree) -> Array:
     Returns:
       bool [].
     """
-    leaves = _inexact(jax.tree.leaves(tree))
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if _is_inexact(leaf)]
     return _at_a_glance(_are_finite, leaves)
 
 
@@ -35,9 +35,8 @@ def faulty(old: PyTree, new: PyTree) -> Array:
       bool []; True if the new ones hold a NaN.
     """
     pairs = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
-    before_and_after = [pair for pair in pairs if _is_inexact(pair[1])]
-    before = [old for old, _ in before_and_after]
-    after = [new for _, new in before_and_after]
+    inexact = [pair for pair in pairs if _is_inexact(pair[1])]
+    before, after = [old for old, _ in inexact], [new for _, new in inexact]
     return ~_at_a_glance(_are_faultless, after, before)
 
 
@@ -81,10 +80,6 @@ def _are_faultless(after: _Leaves, before: _Leaves) -> Array:
 def _wide(leaf: Array) -> Array:
     """Where squares of half precision do not overflow at once."""
     return leaf if jnp.iscomplexobj(leaf) else ops.at_least_float32(leaf)
-
-
-def _inexact(leaves: Sequence[Array]) -> list[Array]:
-    return [leaf for leaf in leaves if _is_inexact(leaf)]
 
 
 def _is_inexact(leaf: Array) -> bool:
