@@ -62,13 +62,13 @@ def cache(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """The names of the files that are decoded."""
-    names, read = [], image_files.read_image
+    names, decode = [], image_files.decode_image
 
-    def counted(path, **options):
-        names.append(path.name)
-        return read(path, **options)
+    def counted(content, name, **options):
+        names.append(pathlib.Path(name).name)
+        return decode(content, name, **options)
 
-    monkeypatch.setattr(image_files, "read_image", counted)
+    monkeypatch.setattr(image_files, "decode_image", counted)
     return names
 
 
@@ -216,14 +216,13 @@ def test_all_files_that_cannot_be_opened_are_named_before_any_is_decoded(
 
 
 def test_a_photograph_that_changes_meanwhile_is_refused(paths, cache, monkeypatch):
-    read = image_files.read_image
+    fill = cached_rows.fill
 
-    def changing(path, **options):
-        if path == paths[2]:
-            path.write_bytes(paths[0].read_bytes())
-        return read(path, **options)
+    def changing(*arguments, **options):
+        paths[2].write_bytes(paths[0].read_bytes())
+        return fill(*arguments, **options)
 
-    monkeypatch.setattr(image_files, "read_image", changing)
+    monkeypatch.setattr(cached_rows, "fill", changing)
     with pytest.raises(ValueError, match=r"2\.jpg was changed while"):
         data.decode_images(paths, cache, shape=SHAPE)
     monkeypatch.undo()

@@ -242,13 +242,16 @@ def _decode(
     """Size and pixels of an image, or what is wrong with it."""
     path, name, upright = file
     try:
-        image = image_files.read_image(path, background=background, upright=upright)
+        content = path.read_bytes()
+        # Otherwise the new pixels would be kept under the old bytes, for ever.
+        if hashlib.sha256(content).hexdigest() != name.removesuffix(" upright"):
+            return ValueError(f"{path} was changed while the images were being read.")
+        image = image_files.decode_image(
+            content, str(path), background=background, upright=upright
+        )
         pixels, _ = spatial.resize(image, {}, shape=shape)
     except (OSError, ValueError) as error:
         return error
-    # Otherwise the new pixels would be kept under the old bytes, for ever.
-    if _id_or_error(path) != name.removesuffix(" upright"):
-        return ValueError(f"{path} was changed while the images were being read.")
     return image.shape[:2], pixels
 
 

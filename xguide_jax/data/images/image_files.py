@@ -59,14 +59,19 @@ def read_image(
 
 
 def decode_image(
-    content: bytes, name: str, *, background: tuple[int, int, int] = _WHITE
+    content: bytes,
+    name: str,
+    *,
+    background: tuple[int, int, int] = _WHITE,
+    upright: bool = False,
 ) -> np.ndarray:
-    """As `read_image`, of a file's bytes; its pixels as they are stored.
+    """As `read_image`, of a file's bytes.
 
     Args:
       content: the bytes.
       name: what an error calls them.
       background: as for `read_image`.
+      upright: as for `read_image`; by default the pixels are those that are stored.
 
     Returns:
       uint8 [H, W, 3].
@@ -75,7 +80,7 @@ def decode_image(
       ImportError: if pillow is not installed.
       ValueError: as `read_image`.
     """
-    with _opened(io.BytesIO(content), False, name) as image:
+    with _opened(io.BytesIO(content), upright, name) as image:
         return _as_rgb(image, name, background)
 
 
@@ -128,13 +133,14 @@ def _opened(source: Any, upright: bool, name: str | None = None) -> Iterator[Any
             # Phones put a preview behind a photograph (MPO); that is one picture.
             several = getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
             image.load()
-            turned = PIL.ImageOps.exif_transpose(image) if upright else image.copy()
+            if upright:
+                PIL.ImageOps.exif_transpose(image, in_place=True)
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError ...
         what = getattr(error, "strerror", None) or error  # without '[Errno 13]'
         raise ValueError(f"{name} cannot be read as an image: {what}.") from error
     if several:
         raise ValueError(f"{name} must hold one picture, not several.")
-    yield turned
+    yield image  # loaded: its file is closed, its pixels are there
 
 
 def _as_rgb(image: Any, name: str, background: tuple[int, int, int]) -> np.ndarray:
@@ -153,7 +159,7 @@ def _as_rgb(image: Any, name: str, background: tuple[int, int, int]) -> np.ndarr
             "bits of grey."
         )
     if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     pixels = np.asarray(image.convert("RGBA")).astype(np.int64)
     alpha = pixels[..., 3:]
     blended = alpha * pixels[..., :3] + (255 - alpha) * np.asarray(background)
