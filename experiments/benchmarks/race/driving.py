@@ -21,6 +21,7 @@ _ROUND_SECONDS = 0.3
 _QUIET = 0.08
 _TRIES = 4
 _LEAVING_SECONDS = 20
+_COMPILED = "JAX_COMPILATION_CACHE_DIR"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +61,11 @@ class _Side:
     """A worker process that waits for lines."""
 
     def __init__(self, side: str, name: str, arrays: pathlib.Path) -> None:
+        # First calls compile, whatever was kept of an earlier race.
+        environment = {k: v for k, v in os.environ.items() if k != _COMPILED}
         self.process = subprocess.Popen(
             _command(side, name, arrays), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True,
+            text=True, env=environment,
         )  # fmt: skip
         self.made = self._read()
 
