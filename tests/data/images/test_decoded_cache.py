@@ -215,17 +215,23 @@ def test_all_files_that_cannot_be_opened_are_named_before_any_is_decoded(
     assert not cache.exists()
 
 
-def test_a_photograph_that_changes_meanwhile_is_refused(paths, cache, monkeypatch):
-    fill = cached_rows.fill
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_photograph_that_changes_meanwhile_is_refused(
+    paths, cache, monkeypatch, removed
+):
+    fill, content = cached_rows.fill, paths[2].read_bytes()
 
     def changing(*arguments, **options):
-        paths[2].write_bytes(paths[0].read_bytes())
+        paths[2].unlink()
+        if not removed:
+            paths[2].write_bytes(paths[0].read_bytes())
         return fill(*arguments, **options)
 
     monkeypatch.setattr(cached_rows, "fill", changing)
     with pytest.raises(ValueError, match=r"2\.jpg was changed while"):
         data.decode_images(paths, cache, shape=SHAPE)
     monkeypatch.undo()
+    paths[2].write_bytes(content)
     images = data.decode_images(paths, cache, shape=SHAPE)
     np.testing.assert_array_equal(_pixels(images), _expected(paths))
 

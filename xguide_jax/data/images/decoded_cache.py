@@ -241,11 +241,15 @@ def _decode(
 ) -> _Pixels | Exception:
     """Size and pixels of an image, or what is wrong with it."""
     path, name, upright = file
+    changed = ValueError(f"{path} was changed while the images were being read.")
     try:
         content = path.read_bytes()
-        # Otherwise the new pixels would be kept under the old bytes, for ever.
-        if hashlib.sha256(content).hexdigest() != name.removesuffix(" upright"):
-            return ValueError(f"{path} was changed while the images were being read.")
+    except OSError:  # it could be opened when its bytes were named
+        return changed
+    # Otherwise the new pixels would be kept under the old bytes, for ever.
+    if hashlib.sha256(content).hexdigest() != name.removesuffix(" upright"):
+        return changed
+    try:
         image = image_files.decode_image(
             content, str(path), background=background, upright=upright
         )
