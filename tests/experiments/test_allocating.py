@@ -31,7 +31,10 @@ def _page_faults(how):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps it")
 def test_a_block_that_was_freed_is_taken_again_without_page_faults():
-    assert _page_faults("kept") < 10 <= _page_faults("given back")
+    given_back = _page_faults("given back")
+    if not given_back:
+        pytest.skip("this system counts no page faults")
+    assert _page_faults("kept") < 10 <= given_back
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
