@@ -17,18 +17,14 @@ _faulty = jax.jit(finite.faulty)
 
 
 def _tree(numbers, dtype=jnp.float32):
-    first, second = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
-    return {"a": jnp.array(first, dtype), "b": [jnp.array(second, dtype)], "n": 7}
-
-
-def _array_tree(numbers, dtype=jnp.float32):
-    return jax.tree.map(jnp.asarray, _tree(numbers, dtype))
+    first, second = jnp.split(jnp.array(numbers, dtype), 2)
+    return {"a": first, "b": [second], "n": jnp.array(7)}
 
 
 @given(st.lists(_NUMBERS, min_size=6, max_size=6))
 def test_numbers_are_finite_as_numpy_says(numbers):
     expected = bool(np.isfinite(np.float32(numbers)).all())
-    assert bool(_all_finite(_array_tree(numbers))) == expected
+    assert bool(_all_finite(_tree(numbers))) == expected
 
 
 @given(*[st.lists(_NUMBERS, min_size=6, max_size=6)] * 2)
@@ -36,12 +32,12 @@ def test_a_fault_is_a_new_infinity_or_any_nan(old, new):
     old, new = np.float32(old), np.float32(new)
     same_infinity = np.isinf(new) & (old == new)
     expected = bool((~np.isfinite(new) & ~same_infinity).any())
-    assert bool(_faulty(_array_tree(old), _array_tree(new))) == expected
+    assert bool(_faulty(_tree(old), _tree(new))) == expected
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.complex64, jnp.int32])
 def test_any_dtype_is_taken(dtype):
-    fine = _array_tree([300, -300, 1, 0], dtype)  # their squares overflow float16
+    fine = _tree([300, -300, 1, 0], dtype)  # their squares overflow float16
     assert _all_finite(fine)
     assert not _faulty(fine, fine)
     if jnp.issubdtype(dtype, jnp.inexact):
@@ -57,7 +53,7 @@ def test_no_numbers_are_finite_and_no_fault():
 
 
 def test_only_a_cpu_takes_squares():
-    tree = _array_tree([1.0, 2.0])
+    tree = _tree([1.0, 2.0])
     for platform, squares in {"cpu": True, "cuda": False, "tpu": False}.items():
         for check in (_all_finite.trace(tree), _faulty.trace(tree, tree)):
             text = check.lower(lowering_platforms=(platform,)).as_text()
