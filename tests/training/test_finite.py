@@ -52,6 +52,13 @@ def test_no_numbers_are_finite_and_no_fault():
         assert not _faulty(tree, tree)
 
 
+def test_trees_of_different_structures_are_refused():
+    old, new = {"a": jnp.zeros(2), "b": jnp.zeros(2)}, {"a": jnp.zeros(2)}
+    for first, second in ((old, new), (new, old)):
+        with pytest.raises(ValueError, match=r"'b'"):
+            finite.faulty(first, second)
+
+
 def test_only_a_cpu_takes_squares():
     tree = _tree([1.0, 2.0])
     for platform, squares in {"cpu": True, "cuda": False, "tpu": False}.items():
